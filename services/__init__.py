@@ -1,0 +1,1 @@
+"""The stages of Distillery and what they share: see ARCHITECTURE.md."""
