@@ -1,0 +1,47 @@
+"""A cluster that someone else runs, named by ``KAFKA_BOOTSTRAP_SERVERS``."""
+
+from __future__ import annotations
+
+from services.launcher.brokers.broker import BrokerDescription, BrokerError, wait_until_answers
+
+
+class ExternalBroker:
+    """Any real cluster; it is used, never started, stopped or restarted."""
+
+    def __init__(self, bootstrap: str, *, answer_seconds: float = 15.0) -> None:
+        self._bootstrap = bootstrap
+        self._answer_seconds = answer_seconds
+
+    def start(self) -> str:
+        """See `Broker.start`: only asks whether it answers."""
+        wait_until_answers(self._bootstrap, deadline_seconds=self._answer_seconds, still_alive=lambda: None)
+        return self._bootstrap
+
+    def stop(self) -> None:
+        """Leave it running: it is not ours."""
+
+    def restart(self) -> None:
+        """Refused, since others may use it.
+
+        Raises:
+            BrokerError: always.
+        """
+        raise BrokerError(f"The cluster at {self._bootstrap} is not ours to restart.")
+
+    def kill(self) -> None:
+        """Refused, since others may use it.
+
+        Raises:
+            BrokerError: always.
+        """
+        raise BrokerError(f"The cluster at {self._bootstrap} is not ours to kill.")
+
+    def describe(self) -> BrokerDescription:
+        """See `Broker.describe`."""
+        return BrokerDescription(
+            kind="external",
+            version="of unknown version",
+            bootstrap=self._bootstrap,
+            keeps_data=True,
+            unproven=("recovery from a broker's restart or death",),
+        )
