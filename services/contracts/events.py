@@ -10,6 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+"""An aware datetime: a naive one would be read as this machine's local time, so the codec refuses it."""
 
 
 class Verdict(StrEnum):
@@ -37,6 +43,7 @@ class JobState(StrEnum):
     UNKNOWN = "UNKNOWN"  #: A symbol that this reader does not know yet.
     QUEUED = "QUEUED"  #: In the backlog, on no worker.
     DISPATCHED = "DISPATCHED"  #: Addressed to one worker.
+    FINISHED = "FINISHED"  #: Over; kept for a while so that a redelivered request is not run again.
 
 
 class HeldState(StrEnum):
@@ -77,8 +84,8 @@ class ReplyTo:
     user_id: str
     channel_id: str
     application_id: str
-    interaction_token: str
-    token_expires_at: datetime
+    interaction_token: str = field(repr=False)  #: never in a repr, so never in a log or traceback by accident
+    token_expires_at: Instant
     guild_id: str | None = None
     locale: str = "en-US"
     filesize_limit: int = 10 * 1024 * 1024  #: bytes an attachment may have here
@@ -120,8 +127,8 @@ class GenerationRequested:
     """A user asked for images.  ``requests``, keyed by user id."""
 
     request_id: str  #: the interaction's snowflake
-    requested_at: datetime
-    expires_at: datetime  #: past this the request is not worth GPU time any more
+    requested_at: Instant
+    expires_at: Instant  #: past this the request is not worth GPU time any more
     reply_to: ReplyTo
     command: str  #: the slash command's name
     raw_input: str  #: what the user typed, untouched
@@ -148,7 +155,7 @@ class RequestModerated:
 
     request: GenerationRequested
     verdict: Verdict
-    moderated_at: datetime
+    moderated_at: Instant
     policy_version: str
     reasons: list[Reason] = field(default_factory=list)
     quota_left: int | None = None  #: requests left today, where a quota applies
@@ -163,9 +170,9 @@ class JobDispatched:
     attempt: int  #: 1 for the first
     worker_id: str
     incarnation: str
-    dispatched_at: datetime
-    deadline_at: datetime  #: the worker gives up then
-    requested_at: datetime
+    dispatched_at: Instant
+    deadline_at: Instant  #: the worker gives up then
+    requested_at: Instant
     reply_to: ReplyTo
     command_string: str
     job: JobSpec
@@ -205,8 +212,8 @@ class JobCompleted:
     attempt: int
     outcome: Outcome
     final: bool
-    completed_at: datetime
-    requested_at: datetime
+    completed_at: Instant
+    requested_at: Instant
     reply_to: ReplyTo
     command_string: str
     error: ErrorInfo | None = None
@@ -224,8 +231,8 @@ class RequestDelivered:
     user_id: str
     outcome: Outcome
     method: DeliveryMethod
-    delivered_at: datetime
-    requested_at: datetime
+    delivered_at: Instant
+    requested_at: Instant
     images: int = 0
     message_id: str | None = None
     error_code: str | None = None
@@ -237,7 +244,7 @@ class JobProgressed:
 
     request_id: str
     phase: Phase
-    progressed_at: datetime
+    progressed_at: Instant
     reply_to: ReplyTo
     command_string: str
     attempt: int = 0
@@ -265,7 +272,7 @@ class WorkerReported:
     worker_id: str
     incarnation: str  #: new at every start: what was sent to an earlier one is void
     sequence: int  #: counts this incarnation's reports from 1
-    reported_at: datetime
+    reported_at: Instant
     lanes: list[int]  #: the partitions of ``dispatched`` that it reads
     slots: int  #: jobs it runs at once
     held_limit: int  #: jobs it holds beside the running ones
@@ -285,15 +292,15 @@ class JobRecorded:
 
     request: GenerationRequested
     state: JobState
-    recorded_at: datetime
-    queued_at: datetime
+    recorded_at: Instant
+    queued_at: Instant
     attempt: int = 0  #: attempts dispatched so far
     dispatch_id: str | None = None
     worker_id: str | None = None
     incarnation: str | None = None
     lane: int | None = None
-    dispatched_at: datetime | None = None
-    deadline_at: datetime | None = None
+    dispatched_at: Instant | None = None
+    deadline_at: Instant | None = None
     failed_workers: list[str] = field(default_factory=list)
     last_error: ErrorInfo | None = None
 
@@ -304,7 +311,7 @@ class CancellationRequested:
 
     request_id: str
     user_id: str
-    requested_at: datetime
+    requested_at: Instant
 
 
 Event = (
