@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from services import __version__
 from services.contracts.events import (
     CancellationRequested,
     Event,
@@ -53,8 +54,38 @@ class Envelope:
     causation_id: str | None = None  #: the event that this one answers; none for the first of a chain
     replay_of: str | None = None  #: ``topic/partition/offset`` of the record that this one repeats
 
-    def to_headers(self) -> HeaderPairs:
-        """As confluent-kafka and aiokafka want them; absent values have no header."""
+    @classmethod
+    def for_event(
+        cls, event: Event, cause: Envelope | None, *, stage: str, discriminator: str | None = None
+    ) -> Envelope:
+        """The envelope of an event that ``stage`` writes because it read ``cause``, or of its own accord.
+
+        The id follows from the cause's id, the event's type and ``discriminator``, which tells apart several events
+        of one type that one cause has; where it is not given, that is ``occasion(event)``.
+        """
+        event_type = event_name(type(event))
+        cause_id = cause.event_id if cause is not None else None
+        event_id = _uuid(cause_id or "", event_type, discriminator or occasion(event))
+        correlation_id = correlation_of(event)
+        return cls(
+            event_id=event_id,
+            correlation_id=correlation_id,
+            event_type=event_type,
+            producer=f"{stage}/{__version__}",
+            traceparent=next_traceparent(
+                cause.traceparent if cause is not None else None,
+                trace_seed=correlation_id,
+                span_seed=event_id,
+            ),
+            causation_id=cause_id,
+        )
+
+    def to_headers(self) -> dict[str, bytes]:
+        """As Faust and confluent-kafka take them; absent values have no header."""
+        return dict(self.to_header_pairs())
+
+    def to_header_pairs(self) -> HeaderPairs:
+        """As aiokafka takes them."""
         pairs = (
             (EVENT_ID, self.event_id),
             (CORRELATION_ID, self.correlation_id),
@@ -65,10 +96,6 @@ class Envelope:
             (REPLAY_OF, self.replay_of),
         )
         return [(name, value.encode()) for name, value in pairs if value is not None]
-
-    def to_header_dict(self) -> dict[str, bytes]:
-        """As Faust wants them."""
-        return dict(self.to_headers())
 
     @classmethod
     def from_headers(cls, headers: IncomingHeaders, *, fallback_id: str) -> Envelope:
@@ -89,29 +116,6 @@ class Envelope:
             causation_id=values.get(CAUSATION_ID),
             replay_of=values.get(REPLAY_OF),
         )
-
-
-def originate(event: Event, *, producer: str, traceparent: str | None = None) -> Envelope:
-    """The envelope of an event that no other event caused: a slash command, a worker's report, a timer's end.
-
-    The same event gets the same id again.  ``traceparent`` continues a trace of the caller, if it is well-formed.
-    """
-    return _make(event, cause_id=None, producer=producer, traceparent=traceparent, occasion=occasion(event))
-
-
-def caused_by(cause: Envelope, event: Event, *, producer: str, discriminator: str | None = None) -> Envelope:
-    """The envelope of ``event``, written because ``cause`` was read.
-
-    The id follows from the cause's id, the event's type and ``discriminator``, which tells apart several events of
-    one type that one cause may have; by default it is ``occasion(event)``.
-    """
-    return _make(
-        event,
-        cause_id=cause.event_id,
-        producer=producer,
-        traceparent=cause.traceparent,
-        occasion=occasion(event) if discriminator is None else discriminator,
-    )
 
 
 def correlation_of(event: Event) -> str:
@@ -158,23 +162,6 @@ def next_traceparent(incoming: str | None, *, trace_seed: str, span_seed: str) -
     if match is None or not _is_valid(*match.groups()):
         return f"00-{uuid.uuid5(_NAMESPACE, f'trace{chr(10)}{trace_seed}').hex}-{span}-01"
     return f"00-{match[2]}-{span}-{match[4]}"
-
-
-def _make(
-    event: Event, *, cause_id: str | None, producer: str, traceparent: str | None, occasion: str
-) -> Envelope:
-    """Derive every id of an event."""
-    event_type = event_name(type(event))
-    event_id = _uuid(cause_id or "", event_type, occasion)
-    correlation_id = correlation_of(event)
-    return Envelope(
-        event_id=event_id,
-        correlation_id=correlation_id,
-        event_type=event_type,
-        producer=producer,
-        traceparent=next_traceparent(traceparent, trace_seed=correlation_id, span_seed=event_id),
-        causation_id=cause_id,
-    )
 
 
 def _uuid(*parts: str) -> str:
