@@ -95,11 +95,10 @@ class FolderObjectStore:
 
     def delete(self, key: str) -> None:
         """Remove the file; its directory stays, since another writer may be about to use it."""
-        with (
-            self._failures(f"delete {key}"),
-            suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError),
-        ):
-            self._path(key).unlink()
+        path = self._path(key)
+        with self._failures(f"delete {key}"), suppress(FileNotFoundError, NotADirectoryError):
+            if not path.is_dir():  # only a part of other keys, so not an object
+                path.unlink()
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """Walk only the directories that the prefix leaves possible."""
