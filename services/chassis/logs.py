@@ -13,8 +13,19 @@ from typing import Any
 import structlog
 
 _SECRET_WORDS = ("token", "secret", "password", "authorization", "credential")
-#: Chatty below WARNING: their every rebalance step, retry and connection.
-_NOISY = ("aiokafka", "faust", "mode", "discord", "asyncio", "urllib3", "botocore", "aiohttp")
+#: Chatty below WARNING: their every rebalance step, retry and connection (faust_app: Faust logs its services
+#: under the module that subclasses them).
+_NOISY = (
+    "aiokafka",
+    "faust",
+    "mode",
+    "discord",
+    "asyncio",
+    "urllib3",
+    "botocore",
+    "aiohttp",
+    "services.chassis.faust_app",
+)
 
 
 def configure(stage: str, level: str = "info") -> None:

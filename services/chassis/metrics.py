@@ -18,7 +18,9 @@ FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 
 SLOW = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 900.0)  #: seconds
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(
+    frozen=True, slots=True, kw_only=True, eq=False
+)  # compared by identity: it is a dict key per event
 class Spec:
     """A metric: its name and kind, its labels beside ``stage``, what it means, what to do about it."""
 

@@ -74,7 +74,9 @@ class StageSettings(msgspec.Struct, frozen=True, kw_only=True):
     topic_prefix: Annotated[
         str, Meta(description="Goes before every topic and group name.", pattern=r"^[A-Za-z0-9._-]{0,64}$")
     ] = ""
-    health_host: Annotated[str, Meta(description="Where /metrics, /healthz and /readyz listen.")] = "127.0.0.1"
+    health_host: Annotated[str, Meta(description="Where /metrics, /healthz and /readyz listen.")] = (
+        "127.0.0.1"
+    )
     health_port: Annotated[
         int, Meta(description="Port of /metrics, /healthz and /readyz; 0 = any free one.", ge=0, le=65535)
     ] = 0

@@ -1,0 +1,152 @@
+"""The Faust app of a stage: one factory, with the settings and mends that make it safe.
+
+Why each is so is measured in DECISIONS.md: acknowledgements by hand in order (`edge`), an idempotent
+producer, Faust's own assignor (it gives one process the same partitions of every topic), and a watchdog
+for aiokafka's silent death.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import faust
+from aiokafka import AIOKafkaConsumer
+from faust.transport.drivers import aiokafka as driver
+
+from services.chassis.health import Health
+from services.chassis.logs import get_logger
+from services.chassis.settings import StageSettings
+
+log = get_logger()
+
+#: Exit code of a process whose consumer had died silently (sysexits' EX_SOFTWARE).
+WATCHDOG_EXIT = 70
+#: Must outlast the slowest event that an edge holds, since a rebalance waits for it.
+REBALANCE_TIMEOUT_SECONDS = 60.0
+SEND_TIMEOUT_SECONDS = 30.0
+
+
+def create_app(stage: str, settings: StageSettings, *, consumes: bool = True) -> faust.App:
+    """The stage's Faust app; its id, and so its consumer group, is prefix + ``stage``.
+
+    Args:
+        consumes: false for a stage that only produces; the app then starts no consumer.
+    """
+    session = settings.kafka_session_timeout_seconds
+    app = _App(
+        settings.topic_prefix + stage,
+        broker=[f"aiokafka://{server.strip()}" for server in settings.kafka_bootstrap_servers.split(",")],
+        broker_credentials=_credentials(settings),
+        broker_session_timeout=session,
+        broker_heartbeat_interval=session / 5,
+        broker_rebalance_timeout=REBALANCE_TIMEOUT_SECONDS,
+        broker_commit_interval=1.0,
+        broker_check_crcs=False,  # librdkafka's embedded broker writes control records without one; TCP checks too
+        consumer_auto_offset_reset="earliest",
+        producer_acks=-1,
+        producer_request_timeout=SEND_TIMEOUT_SECONDS,
+        stream_wait_empty=True,
+        stream_buffer_maxsize=256,
+        # Above zero selects Faust's assignor, which co-partitions topics; there are no tables to stand by.
+        table_standby_replicas=1,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+        store="memory://",
+        autodiscover=False,
+    )
+    app.fetch_wait_ms = settings.kafka_fetch_wait_ms
+    app.producer_only = not consumes
+    return app
+
+
+def aiokafka_connection(app: faust.App) -> dict[str, Any]:
+    """Connection arguments for a plain aiokafka client beside the app."""
+    auth = driver.credentials_to_aiokafka_auth(app.conf.broker_credentials, app.conf.ssl_context)
+    return {"bootstrap_servers": driver.server_list(app.conf.broker, 9092), **auth}
+
+
+def start_watchdog(app: faust.App, health: Health) -> None:
+    """End the process when aiokafka's coordinator has died without telling Faust.
+
+    A non-retriable join or sync error is handed to whoever calls ``getmany``, which Faust never does: the
+    process would live on and consume nothing (observed; kafka errors 29 and 42).
+    """
+    threading.Thread(target=_watch, args=(app, health), name="watchdog", daemon=True).start()
+
+
+def coordinator_is_dead(app: faust.App) -> bool:
+    """Whether the group coordinator's task ended, or holds an error that nobody will read."""
+    thread = getattr(getattr(app, "_consumer", None), "_thread", None)
+    coordinator = getattr(getattr(thread, "_consumer", None), "_coordinator", None)
+    if coordinator is None:
+        return False
+    task = getattr(coordinator, "_coordination_task", None)
+    return bool(getattr(coordinator, "_pending_exception", None)) or (task is not None and task.done())
+
+
+def _watch(app: faust.App, health: Health) -> None:
+    seen = 0
+    while not app.should_stop:
+        time.sleep(1.0)  # a thread of its own, so nothing waits for it
+        seen = seen + 1 if coordinator_is_dead(app) else 0
+        if seen >= 3:
+            health.broken("the consumer group coordinator died")
+            log.error("coordinator_died", exit_code=WATCHDOG_EXIT)
+            os._exit(WATCHDOG_EXIT)  # a normal stop would wait for the dead coordinator
+
+
+def _credentials(settings: StageSettings) -> Any:
+    protocol = settings.kafka_security_protocol.upper()
+    context = ssl.create_default_context(cafile=settings.kafka_ca_file or None) if "SSL" in protocol else None
+    if protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=settings.kafka_sasl_username,
+            password=settings.kafka_sasl_password.reveal(),
+            mechanism=settings.kafka_sasl_mechanism,
+            ssl_context=context,  # without one Faust speaks SASL_PLAINTEXT
+        )
+    return faust.SSLCredentials(context=context) if context else None
+
+
+class _Producer(driver.Producer):
+    """Faust leaves idempotence off outside exactly-once, so that retries could repeat and reorder."""
+
+    def _settings_extra(self) -> Mapping[str, Any]:
+        return {"acks": "all", "enable_idempotence": True}
+
+
+class _ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust fixes the fetch wait at 1.5 s, which the embedded broker always uses up."""
+
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = self.app.fetch_wait_ms
+        return consumer
+
+
+class _Consumer(driver.Consumer):
+    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+
+class _Transport(driver.Transport):
+    Consumer = _Consumer
+    Producer = _Producer
+
+
+class _App(faust.App):
+    #: Milliseconds that the broker may hold an empty fetch.
+    fetch_wait_ms: int = 500
+
+    def _new_transport(self) -> _Transport:
+        return _Transport(self.conf.broker_consumer, self)
+
+    def _new_producer_transport(self) -> _Transport:
+        return _Transport(self.conf.broker_producer, self)
