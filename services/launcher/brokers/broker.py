@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -50,19 +50,17 @@ class Broker(Protocol):
 
 
 def wait_until_answers(
-    bootstrap: str, *, deadline_seconds: float, still_alive: Callable[[], str | None]
+    client: Mapping[str, Any], *, deadline_seconds: float, why_not: Callable[[], str | None]
 ) -> None:
     """Ask for the cluster's metadata until it names a broker.
 
-    ``still_alive`` says why to give up early, or None.
+    ``client`` is a confluent-kafka configuration; ``why_not`` says why to give up early, or None.
 
     Raises:
         BrokerError: it gave a reason, or the deadline passed.
     """
     # The default back-off between connection attempts grows to 10 s, far longer than a broker takes to start.
-    admin = AdminClient(
-        client_config(bootstrap) | {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 100}
-    )
+    admin = AdminClient({**client, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 100})
     end = time.monotonic() + deadline_seconds
     while True:
         try:
@@ -70,13 +68,14 @@ def wait_until_answers(
                 return
         except KafkaException:
             pass  # Not yet: the port is closed, or metadata is not served.
-        if reason := still_alive():
+        if reason := why_not():
             raise BrokerError(reason)
         if time.monotonic() > end:
-            raise BrokerError(f"The broker at {bootstrap} did not answer within {deadline_seconds:.0f} s.")
+            address = client["bootstrap.servers"]
+            raise BrokerError(f"The broker at {address} did not answer within {deadline_seconds:.0f} s.")
 
 
-def client_config(bootstrap: str) -> dict[str, str | int | float | bool]:
+def client_config(bootstrap: str) -> dict[str, Any]:
     """The least that a confluent-kafka client needs; silent, since failures come back as exceptions."""
     return {"bootstrap.servers": bootstrap, "log_level": 0}
 

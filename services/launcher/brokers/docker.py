@@ -6,7 +6,13 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from services.launcher.brokers.broker import BrokerDescription, BrokerError, broker_settings, wait_until_answers
+from services.launcher.brokers.broker import (
+    BrokerDescription,
+    BrokerError,
+    broker_settings,
+    client_config,
+    wait_until_answers,
+)
 from services.launcher.brokers.jars import KAFKA_VERSION
 from services.launcher.brokers.ports import ReservedPort, reserve_port
 
@@ -22,19 +28,21 @@ class DockerBroker:
         self._start_seconds = start_seconds
         self._port: ReservedPort | None = None
         self._container: Any = None
+        self._address = ""
 
     def start(self) -> str:
         """See `Broker.start`; the first time, the image is pulled."""
         if why := engine_missing():
             raise BrokerError(why)
         self._port = reserve_port()
+        self._address = f"127.0.0.1:{self._port.number}"
         try:
             self._container = self._run(self._port.number)
             self._wait()
         except BrokerError:
             self.stop()
             raise
-        return self._bootstrap()
+        return self._address
 
     def stop(self) -> None:
         """See `Broker.stop`; removes the container."""
@@ -59,14 +67,16 @@ class DockerBroker:
         return BrokerDescription(
             kind="docker",
             version=f"Apache Kafka ({self._image}, KRaft, 1 node)",
-            bootstrap=self._bootstrap(),
+            bootstrap=self._address,
             keeps_data=True,
         )
 
     def _run(self, port: int) -> Any:
         containers = importlib.import_module("testcontainers.core.container")
         errors = importlib.import_module("docker.errors")
-        container = containers.DockerContainer(self._image).with_bind_ports(f"{_INSIDE}/tcp", ("127.0.0.1", port))
+        container = containers.DockerContainer(self._image)
+        # Not with_bind_ports: it can only bind every interface.
+        container.ports[f"{_INSIDE}/tcp"] = ("127.0.0.1", port)
         for name, value in container_environment(broker_settings(_listeners(port))).items():
             container = container.with_env(name, value)
         try:
@@ -75,7 +85,9 @@ class DockerBroker:
             raise BrokerError(f"Docker could not run {self._image}: {error}") from error
 
     def _wait(self) -> None:
-        wait_until_answers(self._bootstrap(), deadline_seconds=self._start_seconds, still_alive=self._why_dead)
+        wait_until_answers(
+            client_config(self._address), deadline_seconds=self._start_seconds, why_not=self._why_dead
+        )
 
     def _why_dead(self) -> str | None:
         wrapped = self._container.get_wrapped_container()
@@ -83,9 +95,6 @@ class DockerBroker:
         if wrapped.status != "exited":
             return None
         return f"The container of {self._image} ended; its log ends:\n{wrapped.logs(tail=15).decode()}"
-
-    def _bootstrap(self) -> str:
-        return f"127.0.0.1:{self._port.number if self._port else 0}"
 
 
 def engine_missing() -> str | None:

@@ -8,7 +8,13 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from services.launcher.brokers.broker import BrokerDescription, BrokerError, broker_settings, wait_until_answers
+from services.launcher.brokers.broker import (
+    BrokerDescription,
+    BrokerError,
+    broker_settings,
+    client_config,
+    wait_until_answers,
+)
 from services.launcher.brokers.jars import KAFKA_VERSION, kafka_libs, publish
 from services.launcher.brokers.java import find_java
 from services.launcher.brokers.ports import ReservedPort, reserve_port
@@ -47,6 +53,7 @@ class LocalBroker:
         self._start_seconds = start_seconds
         self._ports: list[ReservedPort] = []
         self._child: Child | None = None
+        self._address = ""
         self.log = data_dir / "broker.log"
 
     def start(self) -> str:
@@ -54,6 +61,7 @@ class LocalBroker:
         java = find_java()
         libs = kafka_libs(self._cache_dir, self._repository)
         self._ports = self._ports or [reserve_port(), reserve_port()]
+        self._address = f"127.0.0.1:{self._ports[0].number}"
         self._data_dir.mkdir(parents=True, exist_ok=True)
         self._write_settings()
         if not (self._data_dir / "records").exists():
@@ -62,12 +70,14 @@ class LocalBroker:
         self._child = spawn([*argv, "kafka.Kafka", self._data_dir / "server.properties"], log=self.log)
         try:
             wait_until_answers(
-                self._bootstrap(), deadline_seconds=self._start_seconds, still_alive=self._why_dead
+                client_config(self._address),
+                deadline_seconds=self._start_seconds,
+                why_not=self._why_dead,
             )
         except BaseException:
             self.stop()
             raise
-        return self._bootstrap()
+        return self._address
 
     def stop(self) -> None:
         """See `Broker.stop`; takes about 0.3 s."""
@@ -94,12 +104,9 @@ class LocalBroker:
         return BrokerDescription(
             kind="local",
             version=f"Apache Kafka {KAFKA_VERSION} (KRaft, 1 node)",
-            bootstrap=self._bootstrap(),
+            bootstrap=self._address,
             keeps_data=True,
         )
-
-    def _bootstrap(self) -> str:
-        return f"127.0.0.1:{self._ports[0].number}"
 
     def _write_settings(self) -> None:
         broker, controller = (port.number for port in self._ports)
