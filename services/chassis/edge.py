@@ -178,6 +178,15 @@ class _Pending:
     done: bool = False
 
 
+def guard(call: Callable[[], object]) -> Exception | None:
+    """Run ``call`` and return what it raised: the edge of a thread, where nobody else would see it."""
+    try:
+        call()
+    except Exception as error:  # noqa: BLE001 - the guarded edge: style.md, layer rule 5
+        return error
+    return None
+
+
 def to_record(message: Any, prefix: str) -> Record:
     """A `Record` of a Faust or aiokafka message (both name topic, partition, offset, key, value, headers)."""
     headers = message.headers or {}

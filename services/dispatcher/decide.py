@@ -194,13 +194,16 @@ def reconcile(state: State, worker_id: str, now: datetime, policy: Policy) -> li
     """Compare what the worker just reported, or that it left, with what is believed of it.
 
     A job counts as lost when it was given to an incarnation that has ended, or when two reports in a row did not
-    name it: its ``completed`` is written before it leaves the report, but may be read after.
+    name it: its ``completed`` is written before it leaves the report, but may be read after.  A draining worker
+    gives back what it does not name, so there one report is enough.
     """
     worker = state.workers.get(worker_id)
     incarnation = worker.report.incarnation if worker else None
+    draining = worker is not None and worker.report.draining
     actions: list[Action] = []
     for job in _jobs_on(state, worker_id):
-        forgotten = job.absences >= 2 and _age(job, now) > policy.silence
+        patient = job.absences >= 2 and _age(job, now) > policy.silence
+        forgotten = patient or (draining and job.absences >= 1)
         if job.record.incarnation != incarnation or forgotten:
             actions += lost(job, now, policy)
     return actions

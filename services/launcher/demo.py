@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from services.chassis.settings import load
@@ -78,7 +78,9 @@ def _start_broker(settings: DemoSettings, env: Mapping[str, str], folder: Path) 
     chosen = load(BrokerSettings, {**env, "BROKER": kind})
     opened = open_broker(chosen, data_dir=folder / "kafka", topics=topics)
     if kind != "embedded":
-        apply_topics(load(BrokerSettings, {**env, "BROKER": kind, "KAFKA_BOOTSTRAP_SERVERS": opened.bootstrap}))
+        apply_topics(
+            load(BrokerSettings, {**env, "BROKER": kind, "KAFKA_BOOTSTRAP_SERVERS": opened.bootstrap})
+        )
     return opened
 
 
@@ -98,19 +100,12 @@ def _start(settings: DemoSettings, stack: Stack, broker: OpenBroker, folder: Pat
         objects=f"s3://{settings.s3_bucket}" if settings.s3_bucket else str(folder / "objects"),
         broker=broker.broker.describe().version,
     )
-    (folder / "run.json").write_text(json.dumps(vars_of(demo)), encoding="utf-8")
+    (folder / "run.json").write_text(json.dumps(asdict(demo)), encoding="utf-8")
     return demo
-
-
-def vars_of(demo: RunningDemo) -> dict[str, object]:
-    """The fields of a `RunningDemo`, for JSON."""
-    return {name: getattr(demo, name) for name in demo.__slots__}
 
 
 def _page_port(settings: DemoSettings, spare: ReservedPort) -> int:
     """The wanted port, or a free one where something else has it."""
-    import socket
-
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -35,7 +35,9 @@ class DemoSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     kafka_bootstrap_servers: Annotated[str, Meta(description="A running Kafka cluster to use.")] = ""
     topic_prefix: Annotated[str, Meta(description="Goes before every topic and group name.")] = ""
-    discord_token: Annotated[Secret, Meta(description="Bot token; empty = the loopback Discord.")] = Secret("")
+    discord_token: Annotated[Secret, Meta(description="Bot token; empty = the loopback Discord.")] = Secret(
+        ""
+    )
     comfyui_url: Annotated[str, Meta(description="A running ComfyUI; empty = the loopback one.")] = ""
     comfyui_dir: Annotated[str, Meta(description="A ComfyUI checkout for the worker to start.")] = ""
     s3_bucket: Annotated[str, Meta(description="S3 bucket for images; empty = a folder of DEMO_DIR.")] = ""

@@ -1,0 +1,133 @@
+"""Sends of a threaded process (gpu_worker): encoded, with an envelope, acknowledged before they return."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from services.chassis import metrics as m
+from services.chassis.clock import Clock
+from services.chassis.dead_letters import dead_letter_headers
+from services.chassis.records import Record
+from services.chassis.retry import SendFailed
+from services.contracts.codec import Codec
+from services.contracts.envelope import Envelope
+from services.contracts.events import Event
+from services.contracts.keys import key_of
+from services.contracts.topics import DEAD_LETTERS, load_topics
+
+#: Above librdkafka's own ``delivery.timeout.ms``, so that its answer always comes first.
+ANSWER_SECONDS = 40.0
+
+
+class SyncOutbox:
+    """Sends events of one stage from any thread.
+
+    Delivery reports are served by a thread of its own: a sender that polled for itself could be left waiting
+    because another sender's poll took its report.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        codec: Codec,
+        metrics: m.Metrics,
+        clock: Clock,
+        *,
+        stage: str,
+        prefix: str,
+    ) -> None:
+        self._producer = Producer(config)
+        self._codec = codec
+        self._metrics = metrics
+        self._clock = clock
+        self._stage = stage
+        self._prefix = prefix
+        self._topics = {topic.event: topic.name for topic in load_topics().values()}
+        self._closing = threading.Event()
+        self._poller = threading.Thread(target=self._poll, name="delivery-reports", daemon=True)
+        self._poller.start()
+
+    def send(self, event: Event, cause: Envelope | None) -> None:
+        """Send ``event`` and wait for the in-sync replicas.
+
+        Raises:
+            SendFailed: the broker did not acknowledge; sending again is safe.
+            EventTooLarge: it never fits.
+        """
+        answered = threading.Event()
+        failure: list[KafkaError] = []
+        started = time.perf_counter()
+
+        def on_delivery(error: KafkaError | None, _: Any) -> None:
+            if error is not None:
+                failure.append(error)
+            answered.set()
+
+        topic = self._topics[type(event)]
+        self._produce_event(event, cause, on_delivery)
+        if not answered.wait(ANSWER_SECONDS) or failure:
+            self._metrics.count(m.SEND_FAILURES, topic)
+            raise SendFailed(f"Kafka did not acknowledge a record for {topic}: {failure or 'no answer'}.")
+        self._metrics.observe(m.SEND_SECONDS, time.perf_counter() - started, topic)
+
+    def send_soon(self, event: Event, cause: Envelope | None) -> None:
+        """Send ``event`` without waiting; for reports and progress, which the next one replaces."""
+        try:
+            self._produce_event(event, cause, None)
+        except SendFailed:
+            self._metrics.count(m.SEND_FAILURES, self._topics[type(event)])
+
+    def tombstone(self, topic: str, key: str) -> None:
+        """Delete ``key`` from a compacted topic; returns when sent or after a few seconds."""
+        self._produce(topic, key.encode(), None, {}, None)
+        self._producer.flush(5.0)
+
+    def dead_letter(self, record: Record, error: Exception) -> None:
+        """Put the original bytes of ``record`` into ``dead-letters`` and wait until they are there."""
+        headers = dead_letter_headers(record, error, 1, stage=self._stage, now=self._clock())
+        answered = threading.Event()
+        self._produce(DEAD_LETTERS, record.key, record.value, headers, lambda *_: answered.set())
+        if not answered.wait(ANSWER_SECONDS):
+            raise SendFailed("Kafka did not acknowledge a dead letter.")
+
+    def close(self) -> None:
+        """Send what is left, for at most 10 s."""
+        self._producer.flush(10.0)
+        self._closing.set()
+        self._poller.join(2.0)
+
+    def _produce_event(
+        self, event: Event, cause: Envelope | None, on_delivery: Callable[..., None] | None
+    ) -> None:
+        envelope = Envelope.for_event(event, cause, stage=self._stage)
+        value = self._codec.encode(event)
+        self._produce(
+            self._topics[type(event)], key_of(event).encode(), value, envelope.to_headers(), on_delivery
+        )
+
+    def _produce(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: dict[str, bytes],
+        on_delivery: Callable[..., None] | None,
+    ) -> None:
+        try:
+            self._producer.produce(
+                self._prefix + topic, key=key, value=value, headers=headers, on_delivery=on_delivery
+            )
+        except (
+            BufferError,
+            KafkaException,
+        ) as error:  # the local queue is full: the broker has been away for long
+            raise SendFailed(f"Kafka takes no record for {topic}: {error}.") from error
+
+    def _poll(self) -> None:
+        while not self._closing.is_set():
+            self._producer.poll(0.1)

@@ -1,0 +1,203 @@
+"""The poll loop: one thread polls the lanes for ever, while slot threads run what is addressed to this worker.
+
+Faust is not used here: its eager rebalances stop every worker until the slowest job ends.  ``poll`` is never
+left uncalled for long, so that the group keeps the member while a job takes minutes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from services.chassis import metrics as m
+from services.chassis.edge import guard, place, read
+from services.chassis.health import Health
+from services.chassis.kafka import client_config
+from services.chassis.logs import get_logger
+from services.chassis.records import Record
+from services.chassis.retry import RetryLater
+from services.chassis.sync_outbox import SyncOutbox
+from services.contracts.codec import Codec
+from services.contracts.errors import UndecodableRecord
+from services.contracts.events import JobDispatched
+from services.contracts.topics import DISPATCHED
+from services.gpu_worker import decide
+from services.gpu_worker.holdings import Assignment, Holdings, LaneOffsets
+from services.gpu_worker.records import to_record
+from services.gpu_worker.settings import WorkerSettings
+
+log = get_logger()
+POLL_SECONDS = 0.2
+#: Dispatch ids kept to recognise a lane that is read again; far more than a worker holds between two commits.
+REMEMBERED = 10_000
+#: What a coordinator answers while the group is moving: the next round commits the same or more.
+_MOVING = {
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.STALE_MEMBER_EPOCH,
+    KafkaError._NO_OFFSET,
+    KafkaError._ASSIGNMENT_LOST,
+}
+
+
+def consumer_config(settings: WorkerSettings) -> dict[str, Any]:
+    """The lanes' consumer.
+
+    ``earliest`` is safe here, unlike in most queues: a record addressed to an earlier incarnation is skipped, so
+    reading an old lane from its start runs nothing.
+    """
+    config = client_config(settings, "gpu_worker") | {
+        "group.id": settings.topic_prefix + "gpu_worker",
+        "group.protocol": settings.kafka_group_protocol,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+        "max.poll.interval.ms": 300_000,
+        "fetch.wait.max.ms": settings.kafka_fetch_wait_ms,
+    }
+    if settings.kafka_group_protocol == "classic":
+        config["partition.assignment.strategy"] = "cooperative-sticky"
+        config["session.timeout.ms"] = int(settings.kafka_session_timeout_seconds * 1000)
+    return config
+
+
+class LaneConsumer:
+    """Reads the lanes and keeps their offsets; used from the thread that calls `poll` and `close`."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        me: decide.Identity,
+        holdings: Holdings,
+        outbox: SyncOutbox,
+        codec: Codec,
+        metrics: m.Metrics,
+        health: Health,
+        on_lanes: Callable[[], None],
+    ) -> None:
+        self._me = me
+        self._holdings = holdings
+        self._outbox = outbox
+        self._codec = codec
+        self._metrics = metrics
+        self._health = health
+        self._on_lanes = on_lanes
+        self._prefix = settings.topic_prefix
+        self._offsets = LaneOffsets()
+        self._seen: dict[str, None] = {}
+        self._lanes: set[int] = set()
+        self.draining = False
+        self._consumer = Consumer(consumer_config(settings))
+        self._consumer.subscribe(
+            [self._prefix + DISPATCHED],
+            on_assign=self._assigned,
+            on_revoke=self._revoked,
+            on_lost=self._revoked,
+        )
+
+    def lanes(self) -> set[int]:
+        """The lanes that this worker reads now."""
+        return set(self._lanes)
+
+    def poll(self) -> None:
+        """One turn: take a record if there is one, and commit what is done."""
+        message = self._consumer.poll(POLL_SECONDS)
+        self._health.beat()
+        if message is not None:
+            self._take(message)
+        self._commit()
+
+    def finished(self, assignment: Assignment) -> None:
+        """A job's ``completed`` is acknowledged, so its record may be passed.  From any thread."""
+        self._offsets.done(assignment.lane, assignment.offset)
+
+    def close(self) -> None:
+        """Commit and leave the group, which moves the lanes at once."""
+        self._commit()
+        self._consumer.close()
+
+    def _take(self, message: Message) -> None:
+        if message.error() is not None:
+            log.warning("lane_poll_failed", why=str(message.error()))
+            return
+        record = to_record(message, self._prefix)
+        self._offsets.arrived(record.partition, record.offset)
+        try:
+            received = read(record, self._codec)
+        except UndecodableRecord as error:
+            self._bury(record, error)
+            return
+        if isinstance(received.event, JobDispatched):
+            self._judge(
+                Assignment(
+                    job=received.event,
+                    envelope=received.envelope,
+                    lane=record.partition,
+                    offset=record.offset,
+                )
+            )
+        else:
+            self._offsets.done(record.partition, record.offset)
+
+    def _judge(self, assignment: Assignment) -> None:
+        job = assignment.job
+        verdict = decide.judge(job, self._me, self._seen, draining=self.draining)
+        self._metrics.count(m.EVENTS, DISPATCHED, verdict.value)
+        if verdict is decide.Verdict.RUN:
+            self._remember(job.dispatch_id)
+            self._holdings.add(assignment)
+            return
+        log.info("dispatch_skipped", request_id=job.request_id, attempt=job.attempt, verdict=verdict.value)
+        self._offsets.done(assignment.lane, assignment.offset)
+
+    def _remember(self, dispatch_id: str) -> None:
+        self._seen[dispatch_id] = None
+        if len(self._seen) > REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+
+    def _bury(self, record: Record, error: UndecodableRecord) -> None:
+        log.error("event_dead_lettered", **place(record), error=str(error))
+        while (failure := guard(lambda: self._outbox.dead_letter(record, error))) is not None:
+            log.warning("dead_letter_postponed", why=str(failure))
+            time.sleep(failure.after_seconds if isinstance(failure, RetryLater) else 1.0)
+        self._metrics.count(m.EVENTS, DISPATCHED, "poison")
+        self._offsets.done(record.partition, record.offset)
+
+    def _commit(self) -> None:
+        moved = self._offsets.committable()
+        if not moved:
+            return
+        topic = self._prefix + DISPATCHED
+        offsets = [
+            TopicPartition(topic, lane, offset) for lane, offset in moved.items() if lane in self._lanes
+        ]
+        if not offsets:
+            return
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as error:
+            # Harmless beyond a second reading of these records, which are then recognised.
+            if error.args[0].code() not in _MOVING:
+                log.warning("lane_commit_failed", why=str(error))
+
+    def _assigned(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._lanes |= {p.partition for p in partitions}
+        self._moved()
+
+    def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        gone = {p.partition for p in partitions}
+        self._commit()
+        self._lanes -= gone
+        # A job that came over a lost lane runs on: the dispatcher, not the lane's owner, says who runs what.
+        self._offsets.lost(gone)
+        self._moved()
+
+    def _moved(self) -> None:
+        self._metrics.count(m.REBALANCES)
+        self._metrics.set(m.ASSIGNED_PARTITIONS, len(self._lanes))
+        log.info("lanes_moved", lanes=len(self._lanes))
+        self._on_lanes()

@@ -1,0 +1,63 @@
+"""The worker's settings."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Annotated
+
+from msgspec import Meta
+
+from services.chassis.settings import StageSettings
+
+
+class WorkerSettings(StageSettings, frozen=True, kw_only=True):
+    """Who the worker is, how much it takes, and where its ComfyUI is."""
+
+    worker_id: Annotated[
+        str,
+        Meta(
+            description="Name of this worker, unique in the fleet; empty = host name and process id.",
+            max_length=100,
+        ),
+    ] = ""
+    worker_slots: Annotated[int, Meta(description="Jobs run at once; one ComfyUI runs one.", ge=1, le=16)] = 1
+    worker_held_limit: Annotated[
+        int, Meta(description="Jobs held beside the running ones, so that the GPU never waits.", ge=0, le=16)
+    ] = 1
+    worker_report_seconds: Annotated[
+        float, Meta(description="How often it reports what it holds.", gt=0, le=60)
+    ] = 2.0
+    worker_grace_seconds: Annotated[
+        float,
+        Meta(
+            description="How long a stopping worker lets its running job go on before it gives it back.", ge=0
+        ),
+    ] = 25.0
+    worker_price_per_hour: Annotated[
+        float | None, Meta(description="What the machine costs, in US dollars, for the dispatcher.", ge=0)
+    ] = None
+    kafka_group_protocol: Annotated[
+        str,
+        Meta(
+            description="consumer (KIP-848, Kafka 4.0 and later) or classic (cooperative).",
+            pattern="^(consumer|classic)$",
+        ),
+    ] = "consumer"
+    comfyui_url: Annotated[str, Meta(description="A running ComfyUI, when COMFYUI_DIR is empty.")] = (
+        "http://127.0.0.1:8188"
+    )
+    comfyui_dir: Annotated[
+        str,
+        Meta(
+            description="A ComfyUI checkout that the worker starts and supervises; empty = use COMFYUI_URL."
+        ),
+    ] = ""
+    comfyui_python: Annotated[
+        str, Meta(description="Python that runs COMFYUI_DIR; empty = the worker's own.")
+    ] = ""
+    comfyui_args: Annotated[list[str], Meta(description="Further arguments for COMFYUI_DIR's main.py.")] = []
+
+    def name(self) -> str:
+        """The worker's id."""
+        return self.worker_id or f"{socket.gethostname()}-{os.getpid()}"

@@ -1,0 +1,173 @@
+"""``distillery serve``: one request through the running demo, told stage by stage."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+from confluent_kafka import Consumer, TopicPartition
+
+from services.chassis.clock import from_millis
+from services.contracts.codec import decode
+from services.contracts.envelope import CORRELATION_ID
+from services.contracts.errors import UndecodableRecord
+from services.contracts.events import (
+    Event,
+    GenerationRequested,
+    JobCompleted,
+    JobDispatched,
+    JobProgressed,
+    JobRecorded,
+    JobState,
+    Phase,
+    RequestDelivered,
+    RequestModerated,
+)
+from services.contracts.topics import (
+    COMPLETED,
+    DELIVERED,
+    DISPATCHED,
+    JOBS,
+    MODERATED,
+    PROGRESS,
+    REQUESTS,
+    prefixed,
+    unprefixed,
+)
+from services.launcher.demo import RunningDemo
+
+USER, CHANNEL_COMMAND = "100000000000000001", "serve"
+_WATCHED = (REQUESTS, MODERATED, JOBS, DISPATCHED, PROGRESS, COMPLETED, DELIVERED)
+
+
+class ServeError(Exception):
+    """The request could not be made or did not end in time."""
+
+
+def serve(
+    demo: RunningDemo, prompt: str, say: Callable[[str], None], *, timeout_seconds: float = 300.0
+) -> bool:
+    """Make one request as a demo user and print its journey; whether it ended in images.
+
+    Raises:
+        ServeError: the demo has no loopback Discord, refuses the command, or does not answer in time.
+    """
+    if not demo.page_url:
+        raise ServeError("The demo is connected to the real Discord, where only a person can type /serve.")
+    consumer = _watch(demo)
+    try:
+        request_id = _submit(demo, prompt)
+        say(f"request {request_id}")
+        return _follow(demo, consumer, request_id, say, timeout_seconds)
+    finally:
+        consumer.close()
+
+
+def describe(event: Event) -> str:
+    """One line on an event, for a person.  Pure."""
+    match event:
+        case GenerationRequested():
+            notes = "".join(f"  ({note})" for note in event.notes)
+            return f"requested: {event.command_string}  [{event.job.workflow}]{notes}"
+        case RequestModerated():
+            why = "".join(f": {reason.message}" for reason in event.reasons)
+            return f"{event.verdict.value.lower()} by policy {event.policy_version}{why}"
+        case JobRecorded(state=JobState.DISPATCHED):
+            return f"recorded: attempt {event.attempt} for worker {event.worker_id}"
+        case JobRecorded():
+            return f"recorded: {event.state.value.lower()}"
+        case JobDispatched():
+            return f"dispatched to {event.worker_id}, attempt {event.attempt}"
+        case JobProgressed(phase=Phase.QUEUED):
+            return f"queued at place {event.queue_place}"
+        case JobProgressed():
+            return f"{event.phase.value.lower()} {event.percent} %"
+        case JobCompleted():
+            why = f": {event.error.code}" if event.error else f": {len(event.images)} images"
+            return f"{event.outcome.value.lower()} after {event.gpu_seconds:.1f} s of GPU{why}"
+        case RequestDelivered():
+            return f"delivered ({event.method.value.lower()}, {event.outcome.value.lower()})"
+        case _:
+            return type(event).__name__
+
+
+def _watch(demo: RunningDemo) -> Consumer:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": demo.bootstrap,
+            "group.id": "distillery-serve",  # never joined: partitions are assigned by hand and nothing is committed
+            "enable.auto.commit": False,
+            "fetch.wait.max.ms": 20,
+            "log_level": 3,
+        }
+    )
+    topics = consumer.list_topics(timeout=10.0).topics
+    assignment = []
+    for name in (prefixed(topic, demo.topic_prefix) for topic in _WATCHED):
+        for partition in topics[name].partitions if name in topics else ():
+            _, end = consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=10.0)
+            assignment.append(TopicPartition(name, partition, end))
+    consumer.assign(assignment)
+    return consumer
+
+
+def _submit(demo: RunningDemo, prompt: str) -> str:
+    body = {"user_id": USER, "command": CHANNEL_COMMAND, "options": {"prompt": prompt}}
+    request = urllib.request.Request(  # noqa: S310 - the loopback Discord of the running demo
+        demo.page_url + "sandbox/interactions",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10.0) as answer:  # noqa: S310 - as above
+            return str(json.load(answer)["id"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ServeError(
+            f"The loopback Discord at {demo.page_url} did not take the command: {error}."
+        ) from error
+
+
+def _follow(
+    demo: RunningDemo, consumer: Consumer, request_id: str, say: Callable[[str], None], timeout_seconds: float
+) -> bool:
+    begun: datetime | None = None
+    images: list[str] = []
+    for topic, at, event in _events(demo, consumer, request_id, timeout_seconds):
+        begun = begun or at
+        say(f"{(at - begun).total_seconds():8.3f} s  {topic:<11} {describe(event)}")
+        if isinstance(event, JobCompleted) and event.images:
+            images = [image.object_key for image in event.images]
+        if isinstance(event, RequestDelivered):
+            for key in images:
+                say(f"            image       {demo.objects}/{key}")
+            return event.images > 0
+    raise ServeError(
+        f"Request {request_id} had not ended after {timeout_seconds:.0f} s; see the logs of the demo."
+    )
+
+
+def _events(
+    demo: RunningDemo, consumer: Consumer, request_id: str, timeout_seconds: float
+) -> Iterator[tuple[str, datetime, Event]]:
+    end = time.monotonic() + timeout_seconds
+    while time.monotonic() < end:
+        message = consumer.poll(0.5)
+        if message is None or message.error() is not None or _correlation(message) != request_id:
+            continue
+        value = message.value()
+        if not isinstance(value, bytes):
+            continue
+        try:
+            event = decode(value)
+        except UndecodableRecord:
+            continue
+        topic = unprefixed(message.topic() or "", demo.topic_prefix) or ""
+        yield topic, from_millis(message.timestamp()[1]), event
+
+
+def _correlation(message: Any) -> str:
+    return dict(message.headers() or []).get(CORRELATION_ID, b"").decode(errors="replace")
