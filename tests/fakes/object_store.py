@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 
+from services.chassis.clock import system_clock
 from services.chassis.object_store.keys import check_expiry, check_key, check_prefix
 from services.chassis.object_store.port import ObjectInfo, ObjectNotFound, ObjectStoreError, StoredObject
 
@@ -23,7 +23,7 @@ class FakeObjectStore:
         """Keep a copy of ``data``."""
         self._maybe_fail()
         info = ObjectInfo(
-            key=check_key(key), bytes=len(data), content_type=content_type, modified_at=datetime.now(UTC)
+            key=check_key(key), bytes=len(data), content_type=content_type, modified_at=system_clock()
         )
         self.objects[key] = StoredObject(info=info, data=bytes(data))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import boto3
 
 from services.launcher.child import Child, spawn
+from tests.harness.waiting import eventually
 
 ACCESS_KEY = "loopback-access"
 SECRET_KEY = "loopback-secret"
@@ -52,7 +52,16 @@ def rclone_server(folder: Path) -> Iterator[str]:
     program = Path(sys.executable).with_name("rclone")
     (folder / "served" / BUCKET).mkdir(parents=True)
     key_pair = f"{ACCESS_KEY},{SECRET_KEY}"
-    argv = [program, "serve", "s3", "--addr", "127.0.0.1:0", "--auth-key", key_pair, folder / "served"]
+    argv: list[str | Path] = [
+        program,
+        "serve",
+        "s3",
+        "--addr",
+        "127.0.0.1:0",
+        "--auth-key",
+        key_pair,
+        folder / "served",
+    ]
     with _running(argv, folder / "rclone.log") as address:
         yield address
 
@@ -66,11 +75,13 @@ def _running(argv: list[str | Path], log: Path) -> Iterator[str]:
         child.kill()
 
 
-def _address(child: Child, deadline_seconds: float = 60.0) -> str:
-    """Wait for the line in which the server names its port."""
-    end = time.monotonic() + deadline_seconds
-    while time.monotonic() < end and child.exit_code() is None:
-        if found := re.search(r"http://127\.0\.0\.1:\d+", child.log_tail()):
-            return found[0]
-        time.sleep(0.05)
-    raise RuntimeError(f"{child.log.name}: the server named no address:\n{child.log_tail()}")
+def _address(child: Child) -> str:
+    """The address in the line in which the server names its port."""
+
+    def named_or_ended() -> re.Match[str] | bool | None:
+        return re.search(r"http://127\.0\.0\.1:\d+", child.log_tail()) or child.exit_code() is not None
+
+    found = eventually(named_or_ended, 60.0, failing=child.log_tail)
+    if isinstance(found, re.Match):
+        return found[0]
+    raise RuntimeError(f"{child.log.name}: the server ended at once:\n{child.log_tail()}")

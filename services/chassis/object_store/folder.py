@@ -59,7 +59,7 @@ class FolderObjectStore:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._write(temporary, data)
-                os.replace(temporary, target)
+                temporary.replace(target)
             except OSError:
                 with suppress(OSError):
                     temporary.unlink()
@@ -122,10 +122,10 @@ class FolderObjectStore:
 
     def _sweep(self) -> None:
         oldest = time.time() - _LEFTOVER_SECONDS
-        for entry in os.scandir(self._root / _INCOMING):
+        for path in (self._root / _INCOMING).iterdir():
             with suppress(FileNotFoundError):  # another process sweeps the same folder
-                if entry.stat().st_mtime < oldest:
-                    os.unlink(entry.path)
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
 
     @contextmanager
     def _failures(self, what: str) -> Iterator[None]:

@@ -35,7 +35,7 @@ def test_a_named_bucket_is_used_even_where_a_folder_is_set(
         "S3_BUCKET": "distillery-images",
         "S3_ENDPOINT_URL": "http://127.0.0.1:9",
     }
-    with pytest.raises(ObjectStoreUnreachable, match="distillery-images at http://127.0.0.1:9"):
+    with pytest.raises(ObjectStoreUnreachable, match=r"distillery-images at http://127\.0\.0\.1:9"):
         open_object_store(load(ObjectStoreSettings, env))
     assert list(tmp_path.iterdir()) == []
 
