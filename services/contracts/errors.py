@@ -97,7 +97,11 @@ class ErrorCode(StrEnum):
     NODE_ERROR = "node_error"  #: A ComfyUI node raised.
     INVALID_WORKFLOW = "invalid_workflow"  #: ComfyUI refused the graph when it was posted.
     OUT_OF_MEMORY = "out_of_memory"  #: The GPU has too little memory for this request.
+    MODEL_UNREADABLE = "model_unreadable"  #: A model file is there but does not load.
+    DISK_FULL = "disk_full"  #: ComfyUI could not write its images.
+    INTERRUPTED = "interrupted"  #: Somebody stopped it at ComfyUI, and it was not its user.
     COMFYUI_UNREACHABLE = "comfyui_unreachable"  #: The worker's ComfyUI does not answer.
+    COMFYUI_DIED = "comfyui_died"  #: The worker's ComfyUI went away with the job in hand.
     NO_IMAGES = "no_images"  #: ComfyUI ended well, without an image.
     WORKER_LOST = "worker_lost"  #: The worker stopped reporting while it held the job.
     STORAGE_UNAVAILABLE = "storage_unavailable"  #: The object store refuses or is away.
@@ -135,7 +139,11 @@ _MEANINGS: dict[ErrorCode, _Meaning] = {
     ErrorCode.NODE_ERROR: _Meaning("The workflow failed while it was drawing.", True),
     ErrorCode.INVALID_WORKFLOW: _Meaning("The workflow could not be started with these values.", False),
     ErrorCode.OUT_OF_MEMORY: _Meaning("The GPU ran out of memory; try a smaller size or fewer images.", True),
+    ErrorCode.MODEL_UNREADABLE: _Meaning("The model that this request needs could not be loaded.", True),
+    ErrorCode.DISK_FULL: _Meaning("The image generator had no room to save the images.", True),
+    ErrorCode.INTERRUPTED: _Meaning("Drawing this was stopped before it was done.", False),
     ErrorCode.COMFYUI_UNREACHABLE: _Meaning("The image generator did not answer.", True),
+    ErrorCode.COMFYUI_DIED: _Meaning("The image generator stopped while it was drawing this.", True),
     ErrorCode.NO_IMAGES: _Meaning("The workflow ended without an image.", True),
     ErrorCode.WORKER_LOST: _Meaning("The GPU that was drawing this went away.", True),
     ErrorCode.STORAGE_UNAVAILABLE: _Meaning("The finished images could not be stored.", True),
