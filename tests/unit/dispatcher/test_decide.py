@@ -287,7 +287,11 @@ def test_a_finished_request_is_remembered_and_then_forgotten(world: World) -> No
 def test_places_count_only_what_is_ahead(world: World) -> None:
     """Round by round over the users: each first request before anybody's second."""
     world.request("A1", "A2", "B1")
-    assert [(job.request_id, place) for job, place in decide.places(world.state)] == [("A1", 1), ("B1", 2), ("A2", 3)]
+    assert [(job.request_id, place) for job, place in decide.places(world.state)] == [
+        ("A1", 1),
+        ("B1", 2),
+        ("A2", 3),
+    ]
 
 
 def test_reading_the_ledger_back_gives_the_state_that_wrote_it(world: World) -> None:

@@ -129,7 +129,12 @@ class World:
         self.fill()
 
     def complete(
-        self, name: str, *, error: ErrorInfo | None = None, dispatch_id: str | None = None, final: bool | None = None
+        self,
+        name: str,
+        *,
+        error: ErrorInfo | None = None,
+        dispatch_id: str | None = None,
+        final: bool | None = None,
     ) -> None:
         """The worker that has ``name`` says how it went."""
         record = self.state.jobs[name].record if name in self.state.jobs else self.state.finished[name].record

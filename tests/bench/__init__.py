@@ -1,0 +1,1 @@
+"""Benchmarks: ``make bench`` runs them all against one broker in one run and writes ``build/bench.json``."""
