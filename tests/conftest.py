@@ -72,19 +72,18 @@ def start_stage(request: pytest.FixtureRequest, kafka: KafkaCorner, tmp_path: Pa
     started: list[StageProcess] = []
 
     def start(stage: str, env: Mapping[str, str] | None = None, *, name: str = "") -> StageProcess:
-        common = {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap, "TOPIC_PREFIX": kafka.prefix}
-        process = StageProcess(stage, common | dict(env or {}), tmp_path / "logs", name=name)
+        process = StageProcess(stage, kafka.stage_env() | dict(env or {}), tmp_path / "logs", name=name)
         started.append(process)
         process.start()
         process.wait_ready()
         return process
 
     with ExitStack() as closing:
-        closing.callback(lambda: [process.close() for process in started])
         yield start
-        if _failed(request.node):
-            for process in started:
-                print(f"--- {process.name}, log's end\n{process.log_tail()}")
+        for process in started:
+            closing.callback(process.close)
+            if _failed(request.node):
+                print(f"--- {process.name}, log's end\n{process.log_tail()}")  # noqa: T201 - pytest shows it
 
 
 def pytest_configure(config: pytest.Config) -> None:

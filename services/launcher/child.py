@@ -121,5 +121,5 @@ def wait_for_exit(child: Child, deadline_seconds: float) -> int | None:
     """The child's exit code, or None if it still runs at the deadline."""
     end = time.monotonic() + deadline_seconds
     while (code := child.exit_code()) is None and time.monotonic() < end:
-        time.sleep(0.02)
+        time.sleep(0.02)  # noqa: TID251 - nothing tells of another program's end but asking
     return code

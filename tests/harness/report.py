@@ -18,7 +18,9 @@ _NO_REASON = ("", "unconditional skip", "Skipped")
 class Report:
     """What a run has seen so far."""
 
-    brokers: dict[str, tuple[BrokerDescription, str]] = field(default_factory=dict)  #: with the reason, by kind
+    brokers: dict[str, tuple[BrokerDescription, str]] = field(
+        default_factory=dict
+    )  #: with the reason, by kind
     ran: Counter[tuple[str, str]] = field(default_factory=Counter)  #: tests by tier and brokers
     skipped: dict[str, str] = field(default_factory=dict)  #: reason by test
 

@@ -13,7 +13,10 @@ _PAUSE_SECONDS = 0.02
 
 
 def eventually(
-    condition: Callable[[], T], deadline_seconds: float = 10.0, *, failing: Callable[[], str] = lambda: ""
+    condition: Callable[[], T | None],
+    deadline_seconds: float = 10.0,
+    *,
+    failing: Callable[[], str] = lambda: "",
 ) -> T:
     """Call ``condition`` until it returns something true, and return that.
 
@@ -26,11 +29,11 @@ def eventually(
     while not (result := condition()):
         if time.monotonic() > end:
             raise AssertionError(_complaint(condition, deadline_seconds, result, failing()))
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(_PAUSE_SECONDS)  # noqa: TID251 - the one place where tests pause between two looks
     return result
 
 
-async def eventually_async(condition: Callable[[], T], deadline_seconds: float = 10.0) -> T:
+async def eventually_async(condition: Callable[[], T | None], deadline_seconds: float = 10.0) -> T:
     """`eventually` for a test that shares its event loop with what it waits for."""
     end = time.monotonic() + deadline_seconds
     while not (result := condition()):

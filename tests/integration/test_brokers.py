@@ -58,13 +58,16 @@ def test_every_topic_of_the_registry_is_made_with_its_partitions(corner: KafkaCo
     assert len(found[corner.name("requests")].partitions) == 12
 
 
-def test_a_kip_848_consumer_is_given_all_partitions_and_shares_them_with_a_second(corner: KafkaCorner) -> None:
+def test_a_kip_848_consumer_is_given_all_partitions_and_shares_them_with_a_second(
+    corner: KafkaCorner,
+) -> None:
     """The gpu_worker's group protocol works: one member has all lanes, two have some each, none twice."""
     corner.create_topics({"lanes": 8})
     with _member(corner) as first, _member(corner) as second:
         first.subscribe([corner.name("lanes")])
         eventually(lambda: _lanes(first) == set(range(8)), 15)
         second.subscribe([corner.name("lanes")])
+
         def shared() -> bool:
             # Both poll in each round: the first gives lanes up inside poll.
             of_first, of_second = _lanes(first), _lanes(second)
@@ -81,7 +84,7 @@ def test_a_committed_offset_is_remembered(corner: KafkaCorner) -> None:
     with _member(corner) as consumer:
         consumer.subscribe([corner.name("lanes")])
         message = eventually(lambda: consumer.poll(0.1), 15)
-        consumer.commit(message, asynchronous=False)
+        consumer.commit(message=message, asynchronous=False)
     assert corner.committed("lanes-group", "lanes") == {0: 1}
 
 
@@ -120,7 +123,9 @@ def test_records_survive_a_kill(own_kafka: OpenBroker, topic_prefix: str) -> Non
         assert [m.value() for m in corner.consume_all("requests")] == [b"before", b"after"]
 
 
-def test_records_survive_a_stop_and_a_later_start(tmp_path: Path, topic_prefix: str, own_kafka: OpenBroker) -> None:
+def test_records_survive_a_stop_and_a_later_start(
+    tmp_path: Path, topic_prefix: str, own_kafka: OpenBroker
+) -> None:
     """A second broker object on the same folder goes on with the data of the first, at whatever address."""
     with KafkaCorner(own_kafka, topic_prefix) as corner:
         corner.create_topics({"requests": 1})
@@ -145,9 +150,12 @@ def test_a_killed_kip_848_member_loses_its_lanes_within_the_low_session_timeout(
     if kafka.broker.describe().kind not in ("local", "docker"):
         pytest.skip("the session timeout of a KIP-848 group is the broker's, and this broker is not ours")
     kafka.create_topics({"lanes": 4})
-    script = _MEMBER.format(bootstrap=kafka.bootstrap, group=kafka.name("lanes-group"), topic=kafka.name("lanes"))
+    script = _MEMBER.format(
+        bootstrap=kafka.bootstrap, group=kafka.name("lanes-group"), topic=kafka.name("lanes")
+    )
     dying = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert dying.stdout is not None and dying.stdout.readline() == "has lanes\n"
+    assert dying.stdout is not None
+    assert dying.stdout.readline() == "has lanes\n"
     dying.kill()
     dying.wait()
     dying.stdout.close()

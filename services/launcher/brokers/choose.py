@@ -24,7 +24,8 @@ class BrokerSettings(StageSettings, frozen=True, kw_only=True):
     """Which broker the launcher and the tests run on; what a stage needs to connect goes for an external one."""
 
     broker: Annotated[
-        Kind, Meta(description="auto = a cluster if one is named, else docker, local, embedded in that order.")
+        Kind,
+        Meta(description="auto = a cluster if one is named, else docker, local, embedded in that order."),
     ] = "auto"
     kafka_bootstrap_servers: Annotated[
         str, Meta(description="A cluster that runs already, as host:port separated by commas.")

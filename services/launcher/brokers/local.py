@@ -66,8 +66,9 @@ class LocalBroker:
         self._write_settings()
         if not (self._data_dir / "records").exists():
             shutil.copytree(formatted(java, libs), self._data_dir / "records")
-        argv = [java, "-Xmx1g", *_options(self._data_dir / "log4j2.properties"), "-cp", f"{libs}/*"]
-        self._child = spawn([*argv, "kafka.Kafka", self._data_dir / "server.properties"], log=self.log)
+        options = ["-Xmx1g", *_options(self._data_dir / "log4j2.properties"), "-cp", f"{libs}/*"]
+        settings = self._data_dir / "server.properties"
+        self._child = spawn([java, *options, "kafka.Kafka", settings], log=self.log)
         try:
             wait_until_answers(
                 client_config(self._address),
@@ -128,8 +129,12 @@ class LocalBroker:
             return None
         said = child.log_tail(200)
         if "Failed to acquire lock on file .lock" in said:
-            return f"The data folder {self._data_dir} is in use by another running broker; stop that one first."
-        return f"Kafka ended with code {child.exit_code()} while starting; its log ends:\n{child.log_tail(15)}"
+            return (
+                f"The data folder {self._data_dir} is in use by another running broker; stop that one first."
+            )
+        return (
+            f"Kafka ended with code {child.exit_code()} while starting; its log ends:\n{child.log_tail(15)}"
+        )
 
 
 def formatted(java: Path, libs: Path) -> Path:

@@ -78,7 +78,9 @@ class MockCluster:
 
     def set_up(self, up: bool) -> None:
         """Close the broker's port and connections, or open it again at the same address; records are kept."""
-        call = self._library.rd_kafka_mock_broker_set_up if up else self._library.rd_kafka_mock_broker_set_down
+        call = (
+            self._library.rd_kafka_mock_broker_set_up if up else self._library.rd_kafka_mock_broker_set_down
+        )
         self._check(call(self._cluster, 1), f"the broker could not be set {'up' if up else 'down'}")
 
     def _check(self, code: int, what: str) -> None:
