@@ -94,7 +94,7 @@ def coordinator_is_dead(app: faust.App) -> bool:
 def _watch(app: faust.App, health: Health) -> None:
     seen = 0
     while not app.should_stop:
-        time.sleep(1.0)  # a thread of its own, so nothing waits for it
+        time.sleep(1.0)  # noqa: TID251 - a thread of its own that only watches; nothing waits for it
         seen = seen + 1 if coordinator_is_dead(app) else 0
         if seen >= 3:
             health.broken("the consumer group coordinator died")

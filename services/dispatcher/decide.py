@@ -160,8 +160,11 @@ def assign(job: Job, worker: Worker, now: datetime, policy: Policy) -> list[Acti
 def dispatched_event(record: JobRecorded) -> JobDispatched:
     """The event that a DISPATCHED ledger record announces."""
     request = record.request
-    assert record.dispatch_id and record.worker_id and record.incarnation
-    assert record.dispatched_at and record.deadline_at
+    assert record.dispatch_id is not None
+    assert record.worker_id is not None
+    assert record.incarnation is not None
+    assert record.dispatched_at is not None
+    assert record.deadline_at is not None
     return JobDispatched(
         request_id=request.request_id,
         dispatch_id=record.dispatch_id,

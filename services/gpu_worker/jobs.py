@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Callable
 
@@ -19,7 +20,7 @@ from services.contracts.envelope import Envelope
 from services.contracts.errors import ErrorCode, error_info
 from services.contracts.events import ErrorInfo, ImageRef, JobCompleted, JobDispatched, Outcome, Phase
 from services.gpu_worker import decide
-from services.gpu_worker.ports import Renderer, RenderError, RenderInput, RenderJob, Rendering
+from services.gpu_worker.ports import Renderer, RenderError, Rendering, RenderInput, RenderJob
 from services.gpu_worker.provenance import ProvenanceError, stamp
 
 log = get_logger()
@@ -39,14 +40,13 @@ class JobRunner:
         outbox: SyncOutbox,
         metrics: m.Metrics,
         clock: Clock,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._renderer = renderer
         self._store = store
         self._outbox = outbox
         self._metrics = metrics
         self._clock = clock
-        self._sleep = sleep
+        self._pause = threading.Event()
 
     def run(
         self, job: JobDispatched, cause: Envelope, abandoned: Callable[[], bool] = lambda: False
@@ -156,7 +156,7 @@ class JobRunner:
                 return self._outbox.send(event, cause)
             except SendFailed as error:
                 log.warning("completed_postponed", request_id=event.request_id, why=str(error))
-                self._sleep(wait_before_retry(error, attempt, RetryPolicy()) or 1.0)
+                self._pause.wait(wait_before_retry(error, attempt, RetryPolicy()) or 1.0)
 
     def _failed(self, job: JobDispatched, code: ErrorCode, error: Exception) -> JobCompleted:
         info = error_info(code)

@@ -56,7 +56,9 @@ class WorkerSettings(StageSettings, frozen=True, kw_only=True):
     comfyui_python: Annotated[
         str, Meta(description="Python that runs COMFYUI_DIR; empty = the worker's own.")
     ] = ""
-    comfyui_args: Annotated[list[str], Meta(description="Further arguments for COMFYUI_DIR's main.py.")] = []
+    comfyui_args: Annotated[
+        tuple[str, ...], Meta(description="Further arguments for COMFYUI_DIR's main.py.")
+    ] = ()
 
     def name(self) -> str:
         """The worker's id."""

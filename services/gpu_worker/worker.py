@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from services.chassis import metrics as m
 from services.chassis.clock import Clock
 from services.chassis.edge import guard
 from services.chassis.health import Health

@@ -57,7 +57,7 @@ class Stack:
                     raise StackError(self._report(running, "ended"))
                 if time.monotonic() > end:
                     raise StackError(self._report(running, "was not ready in time"))
-                time.sleep(0.05)  # start-up only
+                time.sleep(0.05)  # noqa: TID251 - start-up only; a program has no other way to tell
 
     def supervise(self, stopping: threading.Event) -> None:
         """Start again whatever dies, with growing waits, until ``stopping`` is set."""
@@ -77,7 +77,7 @@ class Stack:
                 child.send_signal(signal.SIGTERM)
         end = time.monotonic() + STOP_SECONDS
         while any(child.exit_code() is None for child in children) and time.monotonic() < end:
-            time.sleep(0.02)
+            time.sleep(0.02)  # noqa: TID251 - waits for processes of ours, bounded by the deadline
         for child in children:
             child.kill()
         self._running.clear()

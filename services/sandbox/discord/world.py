@@ -245,7 +245,7 @@ class World:
         if sum(len(body) for _, body, _ in files.values()) > self.file_limit:
             raise Refusal(413, 40005, "Request entity too large")
         message.content = content
-        if how not in ("callback",):
+        if how != "callback":
             message.flags &= ~LOADING
         if "attachments" in data or files:
             message.attachments = self._attachments(message, data.get("attachments"), files)
@@ -405,7 +405,7 @@ def _check_options(command: dict[str, Any], options: list[dict[str, Any]]) -> No
     given = {option["name"] for option in options}
     if unknown := given - set(known):
         raise Refusal(
-            409, 0, f"/{command['name']} has no option {sorted(unknown)[0]}; it has {', '.join(known)}."
+            409, 0, f"/{command['name']} has no option {min(unknown)}; it has {', '.join(known)}."
         )
     missing = [name for name, option in known.items() if option.get("required") and name not in given]
     if missing:

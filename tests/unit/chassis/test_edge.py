@@ -16,6 +16,7 @@ from services.chassis.records import Received, Record
 from services.chassis.retry import RetryLater, RetryPolicy, SendFailed
 from services.contracts.codec import Codec, encode
 from services.contracts.events import CancellationRequested
+from tests.harness.waiting import eventually_async
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EVENT = encode(CancellationRequested(request_id="1", user_id="2", requested_at=NOW))
@@ -212,9 +213,7 @@ async def test_a_failing_goodbye_does_not_keep_the_record_from_the_graveyard() -
 
 async def _drained(edge: Edge, stream: Stream, count: int) -> None:
     await edge.run(stream)
-    async with asyncio.timeout(5):
-        while len(stream.acked) < count:
-            await asyncio.sleep(0)
+    await eventually_async(lambda: len(stream.acked) >= count)
 
 
 async def test_acknowledgements_are_in_order_though_work_is_not() -> None:
@@ -230,14 +229,10 @@ async def test_acknowledgements_are_in_order_though_work_is_not() -> None:
 
     edge = an_edge(handler, max_in_flight=8)
     await edge.run(stream)
-    async with asyncio.timeout(5):
-        while len(finished) < 2:
-            await asyncio.sleep(0)
+    await eventually_async(lambda: len(finished) >= 2)
     assert (finished, stream.acked) == ([1, 2], [])
     release.set()
-    async with asyncio.timeout(5):
-        while len(stream.acked) < 3:
-            await asyncio.sleep(0)
+    await eventually_async(lambda: len(stream.acked) >= 3)
     assert stream.acked == [0, 1, 2]
 
 
