@@ -1,0 +1,1 @@
+"""What fulfils gpu_worker's ports."""
