@@ -107,10 +107,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     setattr(item, f"result_of_{result.when}", result)
     report = item.config.stash[_REPORT]
     if result.skipped and not hasattr(result, "wasxfail"):
-        report.test_skipped(item.nodeid, _skip_reason(result))
+        report.add_skip(item.nodeid, _skip_reason(result))
     elif result.when == "call":
         values = getattr(item, "funcargs", {}).values()
-        report.test_ran(_tier(item), [value for value in values if isinstance(value, OpenBroker)])
+        report.add_run(_tier(item), [value for value in values if isinstance(value, OpenBroker)])
     return result  # type: ignore[return-value]  # and must hand it on
 
 

@@ -24,14 +24,14 @@ class Report:
     ran: Counter[tuple[str, str]] = field(default_factory=Counter)  #: tests by tier and brokers
     skipped: dict[str, str] = field(default_factory=dict)  #: reason by test
 
-    def test_ran(self, tier: str, opened: Iterable[OpenBroker]) -> None:
+    def add_run(self, tier: str, opened: Iterable[OpenBroker]) -> None:
         """Count a test that ran, on these brokers or on none."""
         kinds = {one.broker.describe().kind: one for one in opened}
         for kind, one in kinds.items():
             self.brokers.setdefault(kind, (one.broker.describe(), one.reason))
         self.ran[tier, " + ".join(sorted(kinds)) or "no broker"] += 1
 
-    def test_skipped(self, name: str, reason: str) -> None:
+    def add_skip(self, name: str, reason: str) -> None:
         """Note a test that did not run."""
         self.skipped[name] = reason.removeprefix("Skipped:").strip()
 
