@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 #: Reads its stdin until the parent's end of the pipe closes, which the kernel does however the parent dies.
-_LEASH = 'read -r _; kill -9 -- "-$1" 2>/dev/null'
+_LEASH = 'read -r _; kill -s KILL -- "-$1" 2>/dev/null'
 
 
 class Child:

@@ -55,8 +55,8 @@ class Report:
         return [f"{tier:<12} {count:>5} on {where}" for (tier, where), count in sorted(self.ran.items())]
 
     def _skip_lines(self) -> list[str]:
-        skipped = sorted(self.skipped.items())
-        return [f"skipped {name}: {reason or 'NO REASON GIVEN'}" for name, reason in skipped]
+        shown = self.skipped | dict.fromkeys(self.unexplained(), "NO REASON GIVEN")
+        return [f"skipped {name}: {reason}" for name, reason in sorted(shown.items())]
 
     def _unproven_lines(self) -> list[str]:
         """What the whole run did not prove, for want of a real broker."""
