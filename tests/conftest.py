@@ -6,7 +6,7 @@ A test's folder is its tier, and gives it the marker of the same name.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,12 +18,10 @@ from services.launcher.brokers.choose import BrokerSettings, OpenBroker, open_br
 from services.launcher.brokers.embedded import EmbeddedBroker
 from tests.harness.kafka import KafkaCorner
 from tests.harness.report import Report, fails_for_skips
-from tests.harness.stage import StageProcess
+from tests.harness.stage import StageProcess, StartStage
 
 TIERS = ("unit", "contract", "ports", "integration", "e2e", "chaos", "bench", "repo")
 _REPORT = pytest.StashKey[Report]()
-
-StartStage = Callable[..., StageProcess]
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from services.launcher.brokers.ports import reserve_port
 from services.launcher.child import Child, spawn
@@ -17,6 +17,14 @@ from tests.harness.waiting import eventually
 
 #: All that a stage inherits of the tester's environment, so that no setting of theirs leaks into a test.
 _INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "SSL_CERT_FILE", "VIRTUAL_ENV")
+
+
+class StartStage(Protocol):
+    """The fixture ``start_stage``: starts a stage on the test's corner of the broker and waits until it is ready."""
+
+    def __call__(self, stage: str, env: Mapping[str, str] | None = None, *, name: str = "") -> StageProcess:
+        """``env`` adds to the corner's settings; ``name`` tells replicas of one stage apart."""
+        ...
 
 
 class StageProcess:
