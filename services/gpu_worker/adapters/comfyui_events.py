@@ -39,6 +39,7 @@ class PromptView:
         self._done: dict[str, float] = {}  # fractions by node
         self._current: str | None = None
         self.started = False
+        self.left = False  #: ComfyUI has gone on from it; if no end was seen, the history knows it
         self.phase = Phase.STARTING
         self.percent = 0
         self.files: list[OutputFile] = []
@@ -95,6 +96,7 @@ class PromptView:
         if self._current is not None:
             self._done[self._current] = 1.0
         self._current = data.get("node")
+        self.left = self._current is None
         self._count()
 
     def _on_progress(self, data: Mapping[str, Any]) -> None:

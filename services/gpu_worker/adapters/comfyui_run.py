@@ -216,11 +216,21 @@ class JobRun:
             if frame is not None:
                 heard = self._clock()
                 self._feed(frame)
-            elif self._stop_asked or self._clock() - heard >= self._timing.quiet:
-                heard = self._clock()
-                self._counts.quiet_looks += 1
+                if self._view.left and not self._view.ended:
+                    self._look()
+            elif self._stop_asked:
                 self._look()
+            elif self._clock() - heard >= self._timing.quiet:
+                heard = self._clock()
+                self._look_in_silence()
         return None
+
+    def _look_in_silence(self) -> None:
+        """No event for a while: a long step, or a socket that ComfyUI no longer writes to."""
+        self._counts.quiet_looks += 1
+        self._look()
+        if self._view.ended:  # Its end should have been heard, so the next job gets a new socket.
+            self._socket.disconnect()
 
     def _receive(self, seconds: float) -> str | bytes | None:
         try:

@@ -102,7 +102,6 @@ class Execution:
         self._messages: list[list[Any]] = []
         self._executed: list[str] = []
         self._node = ""
-        self._silent = False
         self._text = ""  # the graph as text, once a fault may want it
 
     async def run(self) -> Ended:
@@ -208,9 +207,8 @@ class Execution:
             await self._event("progress", body, clientless=True)
 
     async def _send_preview(self, node_id: str, image: bytes, mime: str) -> None:
-        if not self._silent:
-            metadata = {"node_id": node_id, "prompt_id": self._item.prompt_id, **_display(node_id)}
-            await self._machine.sockets.send_preview(image, mime, metadata, self._item.client_id)
+        metadata = {"node_id": node_id, "prompt_id": self._item.prompt_id, **_display(node_id)}
+        await self._machine.sockets.send_preview(image, mime, metadata, self._item.client_id)
 
     async def _strike(self, class_type: str, step: int) -> None:
         """Let an armed fault strike at this point."""
@@ -235,7 +233,7 @@ class Execution:
             case FaultKind.DROP_WEBSOCKET:
                 self._machine.sockets.cut(self._item.client_id)
             case FaultKind.SILENCE:
-                self._silent = True
+                self._machine.sockets.forget(self._item.client_id)
             case FaultKind.EXIT:
                 self._machine.exit_now()
                 await asyncio.Event().wait()  # Nothing runs on a machine that is gone.
@@ -264,7 +262,7 @@ class Execution:
     async def _event(self, kind: str, body: dict[str, Any], *, clientless: bool = False) -> None:
         """Send to the posting client only; what ComfyUI broadcasts for prompts without a client, to all."""
         client = self._item.client_id
-        if self._silent or (client is None and not clientless):
+        if client is None and not clientless:
             return
         await self._machine.sockets.send(kind, {**body, "prompt_id": self._item.prompt_id}, client)
 
@@ -272,7 +270,7 @@ class Execution:
         """An event that the history keeps too."""
         stamped = {"prompt_id": self._item.prompt_id, **body, "timestamp": int(time.time() * 1000)}
         self._messages.append([kind, stamped])
-        if self._item.client_id is not None and not self._silent:
+        if self._item.client_id is not None:
             await self._machine.sockets.send(kind, stamped, self._item.client_id)
 
     def _where(self) -> dict[str, Any]:

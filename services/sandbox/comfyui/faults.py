@@ -18,8 +18,9 @@ class FaultKind(StrEnum):
     HANG = "hang"  #: No further step until interrupted.
     HANG_IGNORING_INTERRUPT = "hang_ignoring_interrupt"  #: No further step, whatever it is told.
     DROP_WEBSOCKET = "drop_websocket"  #: The posting client's socket is cut; the job goes on.
-    SILENCE = "silence"  #: The socket stays open, but no further event of this job is sent.
+    SILENCE = "silence"  #: The client's socket stays open, but nothing more is sent to it.
     REFUSE_PROMPT = "refuse_prompt"  #: POST /prompt answers 500; the job is not queued.
+    LOSE_ANSWER = "lose_answer"  #: POST /prompt queues the job, then the connection breaks before the answer.
     SLOW_HISTORY = "slow_history"  #: The job stays "running" for ``seconds`` after its success event.
     EXIT = "exit"  #: The server dies at once, without a word, and forgets everything.
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -27,6 +28,7 @@ _MODEL_FOLDERS = (
     "vae_approx controlnet gligen upscale_models custom_nodes hypernetworks photomaker classifiers model_patches "
     "audio_encoders"
 ).split()
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _TROUBLE = "500 Internal Server Error\n\nServer got itself in trouble"
 
 
@@ -59,7 +61,7 @@ class ComfyUISandbox:
 
     async def start(self) -> None:
         """Listen on 127.0.0.1; a restart after `stop` or a death takes the same port and knows nothing."""
-        app = web.Application(client_max_size=FEATURES["max_upload_size"])
+        app = web.Application(client_max_size=FEATURES["max_upload_size"], middlewares=[self._count])
         app.add_routes([*self._routes(), *control_routes(lambda: self.faults, lambda: self.runs)])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
@@ -80,6 +82,14 @@ class ComfyUISandbox:
             await self._runner.cleanup()
         self._runner = self._loop_task = None
         self._reset()
+
+    @web.middleware
+    async def _count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Count calls by route, so that tests can say how many round trips something takes."""
+        resource = request.match_info.route.resource
+        if resource is not None and not resource.canonical.startswith("/sandbox/"):
+            self.runs.counters[f"{request.method} {resource.canonical}"] += 1
+        return await handler(request)
 
     def _die(self) -> None:
         """Vanish as a killed process does: no close frame, no answer, nothing listening."""
@@ -126,13 +136,15 @@ class ComfyUISandbox:
         except msgspec.DecodeError:
             return web.Response(status=500, text=_TROUBLE)
         if self.faults.take((FaultKind.REFUSE_PROMPT,), raw.decode()) is not None:
-            self.runs.counters["refused"] += 1
             return web.Response(status=500, text=_TROUBLE)
         front = bool(body.get("front"))
         number = float(body["number"]) if "number" in body else self._engine.next_number(front=front)
         if "prompt" not in body:
             return _json(_no_prompt(), 400)
-        return await self._queue_prompt(body, number, arrived)
+        answer = await self._queue_prompt(body, number, arrived)
+        if self.faults.take((FaultKind.LOSE_ANSWER,), raw.decode()) and request.transport is not None:
+            request.transport.abort()
+        return answer
 
     async def _queue_prompt(self, body: dict[str, Any], number: float, arrived: float) -> web.Response:
         graph = body["prompt"]
@@ -196,7 +208,6 @@ class ComfyUISandbox:
         data = self._files.get(FileKey(folder, subfolder, name))
         if data is None:
             return web.Response(status=404)
-        self.runs.counters["viewed"] += 1
         headers = {"Content-Disposition": f'filename="{name}"'}
         return web.Response(body=data, content_type="image/png", headers=headers)
 

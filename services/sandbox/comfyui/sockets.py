@@ -90,6 +90,10 @@ class Sockets:
         if client in self._transports:
             self._transports[client].abort()
 
+    def forget(self, client: str | None) -> None:
+        """Send a client nothing more, though its socket stays open: what a late close of an older one does."""
+        self._open.pop(client or "", None)
+
     async def close(self) -> None:
         """Say goodbye to everybody."""
         for socket in list(self._open.values()):
