@@ -14,6 +14,7 @@ from confluent_kafka import Consumer
 from services.chassis.settings import load
 from services.launcher.brokers.broker import BrokerError, client_config
 from services.launcher.brokers.choose import BrokerSettings, OpenBroker
+from services.launcher.brokers.embedded import EmbeddedBroker
 from services.launcher.brokers.local import LocalBroker
 from tests.harness.kafka import KafkaCorner
 from tests.harness.waiting import eventually
@@ -108,6 +109,19 @@ def test_records_and_address_survive_a_restart(own_kafka: OpenBroker, topic_pref
         own_kafka.broker.restart()
         assert own_kafka.broker.describe().bootstrap == own_kafka.bootstrap
         assert [m.value() for m in corner.consume_all("requests")] == [b"before"]
+
+
+def test_an_embedded_brokers_restart_cuts_connections_and_keeps_its_address(topic_prefix: str) -> None:
+    """Clients see the same as when a real broker restarts, only sooner."""
+    broker = EmbeddedBroker()
+    opened = OpenBroker(broker=broker, bootstrap=broker.start(), reason="the test restarts it")
+    with KafkaCorner(opened, topic_prefix) as corner:
+        corner.create_topics({"requests": 1})
+        corner.produce("requests", b"before")
+        broker.restart()
+        corner.produce("requests", b"after")
+        assert [m.value() for m in corner.consume_all("requests")] == [b"before", b"after"]
+    broker.stop()
 
 
 def test_records_survive_a_kill(own_kafka: OpenBroker, topic_prefix: str) -> None:
