@@ -24,6 +24,11 @@ def read_graph(raw: object) -> Graph | list[Problem]:
         return [Problem(GRAPH, "", "expected an object of nodes by id, as ComfyUI's Export (API) writes it")]
     if "nodes" in raw and "links" in raw:
         return [Problem(GRAPH, "", "this is the editor's format; export it with ComfyUI's Export (API)")]
+    size = len(text := msgspec.json.encode(raw))
+    if size > MAX_GRAPH_BYTES:
+        return [Problem(GRAPH, "", f"has {size} bytes; expected at most {MAX_GRAPH_BYTES}, to fit into an event")]
+    if b"\\u0000" in text:  # `CutGraph` marks its cuts with it
+        return [Problem(GRAPH, "", "holds a NUL character; expected text without")]
     return list(_node_problems(raw)) or raw
 
 
@@ -119,5 +124,3 @@ def _link_problems(raw: Mapping[str, Any], node_id: str, inputs: Mapping[str, An
         is_link = isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
         if is_link and value[0] not in raw:
             yield Problem(GRAPH, f"{node_id}.{name}", f"links to node {value[0]!r}, which does not exist")
-        if "\x00" in str(value):
-            yield Problem(GRAPH, f"{node_id}.{name}", "holds a NUL character; expected text")

@@ -28,4 +28,4 @@ class WorkflowError(PermanentError, ValueError):
 
     def __init__(self, folder: str, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(f"{folder}/{problem}" for problem in self.problems))
+        super().__init__("\n".join(f"{folder}{'/' if p.file else ': '}{p}" for p in self.problems))

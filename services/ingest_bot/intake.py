@@ -1,0 +1,145 @@
+"""A command from its arrival to its answer: decide, store, send, then say.
+
+The request is sent before Discord is answered.  Discord waits 3 s, so a slow send is raced by a timer that
+defers; what comes out of the send is then an edit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import uuid
+from collections.abc import Mapping
+from typing import Protocol
+
+from services.chassis import metrics as m
+from services.chassis.clock import Clock
+from services.chassis.logs import get_logger
+from services.chassis.object_store.port import ObjectStoreError
+from services.chassis.retry import SendFailed
+from services.contracts.errors import EventTooLarge
+from services.contracts.events import InputImage, ReplyTo
+from services.ingest_bot import decide, images, wording
+from services.ingest_bot.ports import InputStore, RequestSink
+from services.ingest_bot.refusals import CommandError, Refusal
+from services.ingest_bot.settings import IngestSettings
+from services.ingest_bot.templates.manifest import Workflow
+from services.ingest_bot.templates.render import MAX_SEED
+
+log = get_logger()
+DEFER_SECONDS = 2.0
+
+
+class Conversation(Protocol):
+    """One interaction, as intake needs it."""
+
+    @property
+    def request_id(self) -> str:
+        """The interaction's id."""
+
+    def reply_to(self) -> ReplyTo:
+        """Where the answers go."""
+
+    async def attachment(self, max_bytes: int) -> bytes:
+        """The attached file's bytes.
+
+        Raises:
+            CommandError: it is too large or cannot be fetched.
+        """
+
+    async def say(self, text: str, *, private: bool = False) -> None:
+        """Answer, or edit the answer where it was deferred."""
+
+    async def defer(self) -> None:
+        """Tell Discord that an answer will come."""
+
+
+class Intake:
+    """Takes commands; used from one event loop by many interactions at once."""
+
+    def __init__(
+        self,
+        workflows: Mapping[str, Workflow],
+        settings: IngestSettings,
+        send: RequestSink,
+        store: InputStore,
+        metrics: m.Metrics,
+        clock: Clock,
+    ) -> None:
+        self._workflows = workflows
+        self._settings = settings
+        self._send = send
+        self._store = store
+        self._metrics = metrics
+        self._clock = clock
+        self._open = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closing = False
+
+    async def take(self, command: decide.Command, talk: Conversation) -> None:
+        """Handle one command to its answer."""
+        if self._closing:
+            await talk.say(wording.RESTARTING, private=True)
+            return
+        self._open += 1
+        self._idle.clear()
+        try:
+            outcome = await self._take(command, talk)
+        finally:
+            self._open -= 1
+            if self._open == 0:
+                self._idle.set()
+        self._metrics.count(m.COMMANDS, command.name, outcome)
+
+    async def close(self) -> None:
+        """Take no new command and wait for those in hand."""
+        self._closing = True
+        await self._idle.wait()
+
+    async def _take(self, command: decide.Command, talk: Conversation) -> str:
+        now = self._clock()
+        drafted = decide.draft(command, self._workflows, random_seed=secrets.randbelow(MAX_SEED + 1))
+        if isinstance(drafted, Refusal):
+            await talk.say(drafted.message, private=True)
+            return "refused"
+        deferring = asyncio.create_task(self._defer_later(talk))
+        try:
+            inputs = await self._inputs(command, talk)
+            event = decide.request(
+                drafted, request_id=talk.request_id, reply_to=talk.reply_to(), now=now, inputs=inputs
+            )
+            await self._send(event)
+            text, outcome = wording.queued(event), "requested"
+        except CommandError as error:
+            text, outcome = error.message, "refused"
+        except EventTooLarge:
+            text, outcome = wording.TOO_LONG, "refused"
+        except (SendFailed, ObjectStoreError) as error:
+            log.error("command_failed", request_id=talk.request_id, why=str(error))
+            text, outcome = wording.NOT_QUEUED, "failed"
+        await self._settle(deferring)
+        await talk.say(text, private=outcome != "requested")
+        return outcome
+
+    async def _inputs(self, command: decide.Command, talk: Conversation) -> list[InputImage]:
+        if not command.image:
+            return []
+        settings = self._settings
+        data = await talk.attachment(settings.input_max_bytes)
+        kind = await asyncio.to_thread(
+            images.inspect, data, max_bytes=settings.input_max_bytes, max_pixels=settings.input_max_pixels
+        )
+        key = f"inputs/{self._clock().date().isoformat()}/{uuid.uuid4()}.{kind.extension}"
+        await self._store(key, data, kind.content_type)
+        return [InputImage(parameter="image", object_key=key, content_type=kind.content_type, bytes=len(data))]
+
+    async def _defer_later(self, talk: Conversation) -> None:
+        await asyncio.sleep(DEFER_SECONDS)
+        await talk.defer()
+
+    async def _settle(self, deferring: asyncio.Task[None]) -> None:
+        """Cancel the timer, or let a defer that is under way finish: two first answers would collide."""
+        if not deferring.done():
+            deferring.cancel()
+        await asyncio.wait({deferring})
