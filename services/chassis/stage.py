@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import faust
+import msgspec
 import uvloop
 from aiokafka import AIOKafkaClient
 from aiokafka.errors import KafkaError
@@ -102,11 +103,15 @@ def run_stage(
         sys.exit(runner.run(_live(name, settings, compose, consumes)))
 
 
-def settings_or_exit(name: str, settings_type: type[S]) -> S:
-    """Read the settings; ``--help`` prints them all, and a wrong one ends the process with one sentence."""
+def settings_or_exit(name: str, settings_type: type[S], *more: type[msgspec.Struct]) -> S:
+    """Read the settings; ``--help`` prints them all, and a wrong one ends the process with one sentence.
+
+    Args:
+        more: further structs that the stage reads, for ``--help``.
+    """
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(f"python -m services.{name}: one stage of Distillery.  Settings (environment):\n")  # noqa: T201 - help
-        print(describe(settings_type))  # noqa: T201 - help
+        print("\n".join(describe(struct) for struct in (settings_type, *more)))  # noqa: T201 - help
         sys.exit(0)
     try:
         return load(settings_type)
@@ -152,7 +157,7 @@ async def _serve(stage: Stage, stopping: asyncio.Event, consumes: bool) -> int:
     await app.start()
     if consumes:
         start_watchdog(app, stage.health)
-    else:
+    elif not stage.background:
         stage.health.ready()
     tasks = [asyncio.create_task(_run(job)) for job in stage.background]
     ended = asyncio.create_task(app.wait_until_stopped())

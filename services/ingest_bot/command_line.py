@@ -218,7 +218,11 @@ def _require_known(name: str, known: Collection[str]) -> None:
             f"`--{name}` ({ORIGINAL_FLAGS[name]}) is supported by no workflow that is installed here; leave it out."
         )
     meant = nearest(name, known)
-    hint = f"did you mean `--{meant}`?" if meant else f"there are {', '.join(f'`--{k}`' for k in sorted(known))}."
+    hint = (
+        f"did you mean `--{meant}`?"
+        if meant
+        else f"there are {', '.join(f'`--{k}`' for k in sorted(known))}."
+    )
     raise CommandError(f"There is no flag {shown('--' + name)}; {hint}")
 
 

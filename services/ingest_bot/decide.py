@@ -60,7 +60,9 @@ def draft(command: Command, workflows: Mapping[str, Workflow], *, random_seed: i
         typed = [value_of(name, text) for name, text in command.options.items()]
         line = parse(command.prompt, known, typed)
         if not line.prompt:
-            return Refusal(code=ErrorCode.INVALID_COMMAND, message="The prompt is empty: say what the images show.")
+            return Refusal(
+                code=ErrorCode.INVALID_COMMAND, message="The prompt is empty: say what the images show."
+            )
         flags = {flag.name: flag.value for flag in line.flags}
         workflow = choose(workflows, flags, image=command.image)
         rendered = render(workflow, line.prompt, flags, random_seed=random_seed)
@@ -77,7 +79,9 @@ def choose(workflows: Mapping[str, Workflow], flags: Mapping[str, str | None], *
     """
     fitting = [w for w in workflows.values() if w.takes_image == image]
     if not fitting:
-        raise CommandError("No workflow here starts from an image." if image else "Attach an image to start from.")
+        raise CommandError(
+            "No workflow here starts from an image." if image else "Attach an image to start from."
+        )
     model = (flags.get("model") or "").lower()
     of_model = [w for w in fitting if not model or model in w.models()]
     if not of_model:
@@ -86,13 +90,23 @@ def choose(workflows: Mapping[str, Workflow], flags: Mapping[str, str | None], *
     able = [w for w in of_model if set(flags) <= w.flags()]
     if not able:
         extra = sorted(set(flags) - of_model[0].flags())
-        needs = " It needs an image." if any(extra[0] in w.flags() and w.takes_image for w in workflows.values()) else ""
+        needs = (
+            " It needs an image."
+            if any(extra[0] in w.flags() and w.takes_image for w in workflows.values())
+            else ""
+        )
         raise CommandError(f"`--{extra[0]}` does not work with {of_model[0].manifest.title}.{needs}")
     return able[0]
 
 
 def request(
-    ready: Draft, *, request_id: str, reply_to: ReplyTo, now: datetime, inputs: list[InputImage], plan: str = "free"
+    ready: Draft,
+    *,
+    request_id: str,
+    reply_to: ReplyTo,
+    now: datetime,
+    inputs: list[InputImage],
+    plan: str = "free",
 ) -> GenerationRequested:
     """The request of a draft."""
     rendered = ready.rendered
@@ -121,4 +135,3 @@ def request(
         plan=plan,
         notes=ready.notes,
     )
-

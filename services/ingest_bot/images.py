@@ -33,7 +33,9 @@ def inspect(data: bytes, *, max_bytes: int, max_pixels: int) -> ImageKind:
         with Image.open(io.BytesIO(data), formats=tuple(_TYPES)) as image:
             kind, (width, height) = image.format or "", image.size
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
-        raise CommandError("The attachment is no PNG, JPEG or WebP image.", ErrorCode.BAD_INPUT_IMAGE) from None
+        raise CommandError(
+            "The attachment is no PNG, JPEG or WebP image.", ErrorCode.BAD_INPUT_IMAGE
+        ) from None
     if width * height > max_pixels:
         raise CommandError(
             f"The attachment has {width} x {height} pixels; at most {max_pixels // 1_000_000} megapixels are taken.",

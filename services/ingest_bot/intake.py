@@ -50,6 +50,12 @@ class Conversation(Protocol):
     async def say(self, text: str, *, private: bool = False) -> None:
         """Answer, or edit the answer where it was deferred."""
 
+    async def acknowledge(self, text: str) -> None:
+        """Answer that the request is queued, unless it was deferred.
+
+        Then the notifier's edits have the message already, and ours could overwrite a finished one.
+        """
+
     async def defer(self) -> None:
         """Tell Discord that an answer will come."""
 
@@ -119,7 +125,10 @@ class Intake:
             log.error("command_failed", request_id=talk.request_id, why=str(error))
             text, outcome = wording.NOT_QUEUED, "failed"
         await self._settle(deferring)
-        await talk.say(text, private=outcome != "requested")
+        if outcome == "requested":
+            await talk.acknowledge(text)
+        else:
+            await talk.say(text, private=True)
         return outcome
 
     async def _inputs(self, command: decide.Command, talk: Conversation) -> list[InputImage]:
@@ -132,7 +141,9 @@ class Intake:
         )
         key = f"inputs/{self._clock().date().isoformat()}/{uuid.uuid4()}.{kind.extension}"
         await self._store(key, data, kind.content_type)
-        return [InputImage(parameter="image", object_key=key, content_type=kind.content_type, bytes=len(data))]
+        return [
+            InputImage(parameter="image", object_key=key, content_type=kind.content_type, bytes=len(data))
+        ]
 
     async def _defer_later(self, talk: Conversation) -> None:
         await asyncio.sleep(DEFER_SECONDS)

@@ -8,7 +8,9 @@ from services.contracts.events import GenerationRequested
 from services.ingest_bot.templates.manifest import Choice, Float, Images, Int, Ratio, Workflow
 
 RESTARTING = "I am restarting and queued nothing; please try again in a few seconds."
-NOT_QUEUED = "I could not queue this: our own systems do not answer.  Nothing was lost or charged; please try again."
+NOT_QUEUED = (
+    "I could not queue this: our own systems do not answer.  Nothing was lost or charged; please try again."
+)
 TOO_LONG = "This command is too long to queue; please shorten the prompt."
 LIMIT = 2000  #: characters of a Discord message
 
@@ -32,7 +34,9 @@ def clipped(text: str, limit: int) -> str:
 
 def help_text(workflows: Mapping[str, Workflow]) -> str:
     """All flags of all workflows, in at most one message."""
-    lines = ["`/serve` draws images.  Write what they show, then flags, such as `a lighthouse at dusk --ar 16:9`."]
+    lines = [
+        "`/serve` draws images.  Write what they show, then flags, such as `a lighthouse at dusk --ar 16:9`."
+    ]
     for workflow in workflows.values():
         lines.append(f"\n**{workflow.manifest.title}** - {workflow.manifest.description}")
         for name, parameter in workflow.manifest.parameters.items():

@@ -62,7 +62,9 @@ class Catalogue:
         """
         fitting = [w for w in self.workflows.values() if w.images == frozenset(images)]
         if not fitting:
-            raise CommandError("No workflow that is installed here takes the attached image; send the command without it.")
+            raise CommandError(
+                "No workflow that is installed here takes the attached image; send the command without it."
+            )
         if named := flags.get(WORKFLOW):
             chosen = self._named(named.value or "", fitting)
         elif model := flags.get(MODEL):
@@ -100,7 +102,9 @@ class Catalogue:
                 continue
             other = next((w for w in self.workflows.values() if name in w.manifest.parameters), None)
             if other is None or isinstance(other.manifest.parameters[name], ImageParameter):
-                raise CommandError(f"`--{name}` takes no link; attach the image with the command's option {name}.")
+                raise CommandError(
+                    f"`--{name}` takes no link; attach the image with the command's option {name}."
+                )
             where = _wants(other) if other.images != chosen.images else f"needs --workflow {other.name}"
             raise CommandError(f"`--{name}` {where}.")
 
@@ -111,7 +115,9 @@ def _default(workflows: list[Workflow]) -> Workflow:
 
 def _models(workflow: Workflow) -> set[str]:
     parameter = workflow.manifest.parameters.get(MODEL)
-    return {name.casefold() for name in parameter.choices} if isinstance(parameter, ChoiceParameter) else set()
+    return (
+        {name.casefold() for name in parameter.choices} if isinstance(parameter, ChoiceParameter) else set()
+    )
 
 
 def _wants(workflow: Workflow) -> str:
@@ -137,7 +143,9 @@ def _clashes(workflows: list[Workflow]) -> list[Problem]:
         if one.images != other.images:
             continue
         if one.manifest.default and other.manifest.default:
-            found.append(Problem(file, "default", f"{one.name} is the default for the same attachments already"))
+            found.append(
+                Problem(file, "default", f"{one.name} is the default for the same attachments already")
+            )
         for model in sorted(_models(one) & _models(other)):
             text = f"{model!r} already chooses {one.name}; rename it, or leave model out and use --workflow"
             found.append(Problem(file, "parameters.model.choices", text))

@@ -60,15 +60,27 @@ def _names(manifest: Manifest) -> Iterator[Problem]:
         yield _at(WORKFLOW, "", "this flag chooses a workflow and cannot be a parameter; rename it")
     for name, kind in ((PROMPT, TextParameter), (SEED, SeedParameter)):
         if not isinstance(parameters.get(name), kind):
-            yield _at(name, "", f"missing, or of another type; every workflow has it, with type {kind.__name__[:-9].lower()}")
+            yield _at(
+                name,
+                "",
+                f"missing, or of another type; every workflow has it, with type {kind.__name__[:-9].lower()}",
+            )
     for name, parameter in parameters.items():
         if isinstance(parameter, SeedParameter) and name != SEED:
             yield _at(name, "type", "a workflow has one seed, and it is called seed")
     images = parameters.get(IMAGES)
     if images is None:
         return
-    if not isinstance(images, IntParameter) or images.bind or not 1 <= images.min <= images.max <= MOST_IMAGES:
-        yield _at(IMAGES, "", f"expected type int, within 1 and {MOST_IMAGES}, without bind (see runtime.batch_size)")
+    if (
+        not isinstance(images, IntParameter)
+        or images.bind
+        or not 1 <= images.min <= images.max <= MOST_IMAGES
+    ):
+        yield _at(
+            IMAGES,
+            "",
+            f"expected type int, within 1 and {MOST_IMAGES}, without bind (see runtime.batch_size)",
+        )
     elif images.max > 1 and not manifest.runtime.batch_size:
         yield Problem(MANIFEST, "runtime.batch_size", "missing, and needed for more than one image")
 
@@ -93,7 +105,9 @@ def _parameter(manifest: Manifest, name: str, parameter: Parameter) -> Iterator[
 
 def _number(name: str, parameter: IntParameter | FloatParameter) -> Iterator[Problem]:
     if not parameter.min <= parameter.default <= parameter.max:
-        yield _at(name, "default", f"{parameter.default} is outside min {parameter.min} and max {parameter.max}")
+        yield _at(
+            name, "default", f"{parameter.default} is outside min {parameter.min} and max {parameter.max}"
+        )
     for field in ("min", "max", "default"):
         value = getattr(parameter, field)
         if Decimal(str(value)) % Decimal(str(parameter.step)):
@@ -122,7 +136,11 @@ def _ratio(manifest: Manifest, name: str, parameter: RatioParameter) -> Iterator
         if not re.fullmatch(r"[0-9]+:[0-9]+", ratio) or parse_ratio(ratio) is None:
             yield _at(name, f"sizes.{ratio}", "expected a ratio such as 16:9")
         if any(side % _PIXEL_STEP or not 0 < side <= _LARGEST_SIDE for side in size):
-            yield _at(name, f"sizes.{ratio}", f"expected multiples of {_PIXEL_STEP} up to {_LARGEST_SIDE}, not {size}")
+            yield _at(
+                name,
+                f"sizes.{ratio}",
+                f"expected multiples of {_PIXEL_STEP} up to {_LARGEST_SIDE}, not {size}",
+            )
 
 
 def _places(manifest: Manifest, graph: Graph) -> Iterator[Problem]:
@@ -141,7 +159,9 @@ def _places(manifest: Manifest, graph: Graph) -> Iterator[Problem]:
         owners.setdefault(place, set()).add(field.rpartition(".")[0] if "runtime" not in field else field)
     for place, fields in owners.items():
         if len(fields) > 1:
-            yield Problem(MANIFEST, " and ".join(sorted(fields)), f"both write to {place}; expected one of them")
+            yield Problem(
+                MANIFEST, " and ".join(sorted(fields)), f"both write to {place}; expected one of them"
+            )
 
 
 def _bound_places(manifest: Manifest) -> Iterator[tuple[str, Place, Scalar]]:
@@ -185,10 +205,14 @@ def _alike(value: Scalar, template: Any) -> bool:
 def _outputs(manifest: Manifest, graph: Graph) -> Iterator[Problem]:
     saves = places_of(graph, "SaveImage", "filename_prefix")
     if not saves:
-        yield Problem("graph.json", "", "has no SaveImage node with a filename_prefix; without one no image comes out")
+        yield Problem(
+            "graph.json", "", "has no SaveImage node with a filename_prefix; without one no image comes out"
+        )
     for place in saves:
         if place not in manifest.runtime.filename_prefix:
-            yield Problem(MANIFEST, "runtime.filename_prefix", f"lacks {place}; every SaveImage's prefix is set per job")
+            yield Problem(
+                MANIFEST, "runtime.filename_prefix", f"lacks {place}; every SaveImage's prefix is set per job"
+            )
 
 
 def _files(manifest: Manifest, graph: Graph) -> Iterator[Problem]:

@@ -26,7 +26,9 @@ def read_graph(raw: object) -> Graph | list[Problem]:
         return [Problem(GRAPH, "", "this is the editor's format; export it with ComfyUI's Export (API)")]
     size = len(text := msgspec.json.encode(raw))
     if size > MAX_GRAPH_BYTES:
-        return [Problem(GRAPH, "", f"has {size} bytes; expected at most {MAX_GRAPH_BYTES}, to fit into an event")]
+        return [
+            Problem(GRAPH, "", f"has {size} bytes; expected at most {MAX_GRAPH_BYTES}, to fit into an event")
+        ]
     if b"\\u0000" in text:  # `CutGraph` marks its cuts with it
         return [Problem(GRAPH, "", "holds a NUL character; expected text without")]
     return list(_node_problems(raw)) or raw

@@ -142,7 +142,9 @@ def load_workflows(folders: list[Path]) -> dict[str, Workflow]:
     found: dict[str, Workflow] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise WorkflowError(f"{folder} is no folder; WORKFLOWS_DIRS must name folders that hold workflows.")
+            raise WorkflowError(
+                f"{folder} is no folder; WORKFLOWS_DIRS must name folders that hold workflows."
+            )
         for path in sorted(folder.iterdir()):
             if (path / "manifest.yaml").is_file():
                 found[path.name] = load_workflow(path)
@@ -231,7 +233,11 @@ def _default_complaint(parameter: AnyParameter) -> str | None:
 
 
 def _is_node(node: object) -> bool:
-    return isinstance(node, dict) and isinstance(node.get("class_type"), str) and isinstance(node.get("inputs"), dict)
+    return (
+        isinstance(node, dict)
+        and isinstance(node.get("class_type"), str)
+        and isinstance(node.get("inputs"), dict)
+    )
 
 
 def _read(path: Path) -> str:

@@ -189,7 +189,9 @@ def _seed(text: str) -> int:
     try:
         seed = int(text)
     except ValueError:
-        raise CommandError(f"`--seed` takes a whole number from 0 to {MAX_SEED}, not {shown(text)}.") from None
+        raise CommandError(
+            f"`--seed` takes a whole number from 0 to {MAX_SEED}, not {shown(text)}."
+        ) from None
     if not 0 <= seed <= MAX_SEED:
         raise CommandError(f"`--seed` takes a whole number from 0 to {MAX_SEED}; {shown(text)} is outside.")
     return seed
@@ -201,7 +203,9 @@ def _images(name: str, parameter: Images, text: str | None) -> int:
     except ValueError:
         count = 0
     if not 1 <= count <= parameter.max:
-        raise CommandError(f"`--{name}` takes a whole number from 1 to {parameter.max}, not {shown(text or '')}.")
+        raise CommandError(
+            f"`--{name}` takes a whole number from 1 to {parameter.max}, not {shown(text or '')}."
+        )
     return count
 
 

@@ -78,7 +78,9 @@ class Workflow:
             images=frozenset(n for n, p in manifest.parameters.items() if isinstance(p, ImageParameter)),
         )
 
-    def bind(self, prompt: str, flags: Mapping[str, Flag], sizes: Mapping[str, tuple[int, int]], seed: int) -> Bound:
+    def bind(
+        self, prompt: str, flags: Mapping[str, Flag], sizes: Mapping[str, tuple[int, int]], seed: int
+    ) -> Bound:
         """Give every parameter its value.
 
         Args:
@@ -100,7 +102,11 @@ class Workflow:
             value = values[name] = default if flag is None else read_value(name, parameter, flag.value)
             if value.note:
                 notes.append(value.note)
-            if flag and name != PROMPT and (value.text != default.text or isinstance(parameter, _ALWAYS_SAID)):
+            if (
+                flag
+                and name != PROMPT
+                and (value.text != default.text or isinstance(parameter, _ALWAYS_SAID))
+            ):
                 canonical.append(Flag(name, None if isinstance(parameter, FlagParameter) else value.text))
         return Bound(values, tuple(canonical), tuple(notes))
 
@@ -145,7 +151,9 @@ def places_of_parameter(parameter: Parameter) -> tuple[Place, ...]:
         case RatioParameter():
             return (*parameter.width, *parameter.height)
         case ChoiceParameter():
-            return tuple(dict.fromkeys(place for choice in parameter.choices for place in parameter.writes(choice)))
+            return tuple(
+                dict.fromkeys(place for choice in parameter.choices for place in parameter.writes(choice))
+            )
         case _:
             return parameter.bind
 
@@ -178,7 +186,9 @@ def _writes(parameter: Parameter, value: Value, values: Mapping[str, Value]) -> 
 
 def _with_appended(parameter: TextParameter, text: str, values: Mapping[str, Value]) -> str:
     added = [
-        append.text for append in parameter.append if not (append.unless and values[append.unless].value is True)
+        append.text
+        for append in parameter.append
+        if not (append.unless and values[append.unless].value is True)
     ]
     return ", ".join(part for part in (text.rstrip(" ,"), *added) if part)
 

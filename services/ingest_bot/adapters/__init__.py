@@ -1,0 +1,1 @@
+"""ingest_bot's outside world."""
