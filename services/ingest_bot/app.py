@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -23,15 +22,14 @@ from services.contracts.events import GenerationRequested
 from services.ingest_bot.adapters.discord_bot import Bot, point_discord_at
 from services.ingest_bot.intake import Intake
 from services.ingest_bot.settings import IngestSettings
-from services.ingest_bot.templates.manifest import Workflow, WorkflowError, load_workflows
+from services.ingest_bot.templates.catalogue import Catalogue
+from services.ingest_bot.templates.load import load_catalogue
+from services.ingest_bot.templates.problems import WorkflowError
 
 log = get_logger()
-SHIPPED = Path(__file__).with_name("workflows")
 
 
-def compose(
-    stage: Stage, settings: IngestSettings, *, workflows: Mapping[str, Workflow], store: ObjectStore
-) -> None:
+def compose(stage: Stage, settings: IngestSettings, *, catalogue: Catalogue, store: ObjectStore) -> None:
     """Wire the bot to its Faust app, which only produces."""
 
     async def send(request: GenerationRequested) -> None:
@@ -41,8 +39,8 @@ def compose(
         await asyncio.to_thread(store.put, key, data, content_type)
 
     point_discord_at(settings.discord_api_base_url)
-    intake = Intake(workflows, settings, send, keep, stage.metrics, stage.clock)
-    bot = Bot(intake, workflows, settings)
+    intake = Intake(catalogue, settings, send, keep, stage.metrics, stage.clock)
+    bot = Bot(intake, catalogue, settings)
 
     @bot.event
     async def on_shard_connect(shard_id: int) -> None:
@@ -74,12 +72,10 @@ def main() -> None:
     """Run the stage until it is told to stop."""
     settings = settings_or_exit("ingest_bot", IngestSettings, ObjectStoreSettings)
     try:
-        workflows = load_workflows(
-            [SHIPPED, *(Path(folder).expanduser() for folder in settings.workflows_dirs)]
-        )
+        catalogue = load_catalogue([Path(folder).expanduser() for folder in settings.workflows_dirs])
         store = open_object_store(load(ObjectStoreSettings))
     except (WorkflowError, ObjectStoreError, SettingsError) as error:
         sys.exit(f"ingest_bot: {error}")
     run_stage(
-        "ingest_bot", IngestSettings, partial(compose, workflows=workflows, store=store), consumes=False
+        "ingest_bot", IngestSettings, partial(compose, catalogue=catalogue, store=store), consumes=False
     )

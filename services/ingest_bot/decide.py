@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 
 from services.contracts.errors import ErrorCode
 from services.contracts.events import GenerationRequested, InputImage, JobSpec, ReplyTo
-from services.ingest_bot.command_line import CommandLine, canonical, parse, value_of
+from services.ingest_bot.command_line import CommandLine, Flag, canonical, parse, value_of
 from services.ingest_bot.refusals import CommandError, Refusal
-from services.ingest_bot.templates.manifest import Workflow
-from services.ingest_bot.templates.render import Rendered, render
+from services.ingest_bot.templates.catalogue import Catalogue
+from services.ingest_bot.templates.manifest import SEED, WORKFLOW
+from services.ingest_bot.templates.workflow import Bound, Workflow
 
 #: Discord's token lives 15 minutes; a request that ends after 14 can still be answered by an edit.
 LIFETIME = timedelta(minutes=14)
@@ -25,78 +26,46 @@ class Command:
     name: str
     prompt: str
     options: Mapping[str, str]
-    image: bool  #: whether an image is attached
+    images: Mapping[str, tuple[int, int]]  #: width and height in pixels of each attached image, by parameter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A command that will become a request once its image, if any, is in the object store."""
+    """A command that will become a request once its images are in the object store."""
 
     command: Command
     line: CommandLine
     workflow: Workflow
-    rendered: Rendered
+    bound: Bound
 
     @property
     def command_string(self) -> str:
         """The canonical form: the prompt, then the flags that differ from their defaults."""
-        return canonical(self.line.prompt, self.rendered.given)
+        named = [flag for flag in self.line.flags if flag.name == WORKFLOW]
+        return canonical(self.line.prompt, [*self.bound.flags, *named])
 
     @property
     def notes(self) -> list[str]:
         """Sentences about what was read otherwise than typed."""
-        return [*self.line.notes, *self.rendered.notes]
+        return [*self.line.notes, *self.bound.notes]
 
 
-def draft(command: Command, workflows: Mapping[str, Workflow], *, random_seed: int) -> Draft | Refusal:
-    """Parse and check a command.
-
-    Args:
-        workflows: by name, the preferred first.
-        random_seed: the seed where the command names none.
-    """
-    known = {name for workflow in workflows.values() for name in workflow.flags()} - {"image"}
+def draft(command: Command, catalogue: Catalogue, *, random_seed: int) -> Draft | Refusal:
+    """Parse and check a command; ``random_seed`` holds where the command names none."""
     try:
         typed = [value_of(name, text) for name, text in command.options.items()]
-        line = parse(command.prompt, known, typed)
+        line = parse(command.prompt, catalogue.known, typed)
         if not line.prompt:
             return Refusal(
                 code=ErrorCode.INVALID_COMMAND, message="The prompt is empty: say what the images show."
             )
-        flags = {flag.name: flag.value for flag in line.flags}
-        workflow = choose(workflows, flags, image=command.image)
-        rendered = render(workflow, line.prompt, flags, random_seed=random_seed)
+        flags = {flag.name: flag for flag in line.flags}
+        workflow = catalogue.choose(flags, command.images)
+        own: dict[str, Flag] = {name: flag for name, flag in flags.items() if name != WORKFLOW}
+        bound = workflow.bind(line.prompt, own, command.images, random_seed)
     except CommandError as error:
         return error.refusal()
-    return Draft(command=command, line=line, workflow=workflow, rendered=rendered)
-
-
-def choose(workflows: Mapping[str, Workflow], flags: Mapping[str, str | None], *, image: bool) -> Workflow:
-    """The first workflow that fits the model, the flags and whether there is an image.
-
-    Raises:
-        CommandError: none does; the sentence says which part does not fit.
-    """
-    fitting = [w for w in workflows.values() if w.takes_image == image]
-    if not fitting:
-        raise CommandError(
-            "No workflow here starts from an image." if image else "Attach an image to start from."
-        )
-    model = (flags.get("model") or "").lower()
-    of_model = [w for w in fitting if not model or model in w.models()]
-    if not of_model:
-        words = sorted({word for w in fitting for word in w.models()})
-        raise CommandError(f"`--model` takes {', '.join(words)}{' with an image' if image else ''}.")
-    able = [w for w in of_model if set(flags) <= w.flags()]
-    if not able:
-        extra = sorted(set(flags) - of_model[0].flags())
-        needs = (
-            " It needs an image."
-            if any(extra[0] in w.flags() and w.takes_image for w in workflows.values())
-            else ""
-        )
-        raise CommandError(f"`--{extra[0]}` does not work with {of_model[0].manifest.title}.{needs}")
-    return able[0]
+    return Draft(command=command, line=line, workflow=workflow, bound=bound)
 
 
 def request(
@@ -109,7 +78,7 @@ def request(
     plan: str = "free",
 ) -> GenerationRequested:
     """The request of a draft."""
-    rendered = ready.rendered
+    workflow, bound = ready.workflow, ready.bound
     return GenerationRequested(
         request_id=request_id,
         requested_at=now,
@@ -119,17 +88,17 @@ def request(
         raw_input=ready.command.prompt,
         command_string=ready.command_string,
         prompt=ready.line.prompt,
-        negative_prompt=rendered.negative_prompt,
+        negative_prompt=bound.text("neg"),
         job=JobSpec(
-            workflow=ready.workflow.name,
-            workflow_version=ready.workflow.version,
-            graph=rendered.graph,
-            bindings=rendered.bindings,
-            seed=rendered.seed,
-            images=rendered.images,
-            parameters=rendered.parameters,
-            checkpoints=rendered.checkpoints,
-            loras=list(ready.workflow.manifest.loras),
+            workflow=workflow.name,
+            workflow_version=workflow.version,
+            graph=workflow.render(bound),
+            bindings=dict(workflow.bindings),
+            seed=int(bound.text(SEED)),
+            images=workflow.count(bound),
+            parameters={name: value.text for name, value in bound.values.items() if name != "prompt"},
+            checkpoints=workflow.files(bound, "checkpoint"),
+            loras=workflow.files(bound, "lora"),
             inputs=inputs,
         ),
         plan=plan,

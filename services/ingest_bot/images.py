@@ -17,6 +17,8 @@ class ImageKind:
 
     content_type: str
     extension: str
+    width: int  #: pixels
+    height: int  #: pixels
 
 
 def inspect(data: bytes, *, max_bytes: int, max_pixels: int) -> ImageKind:
@@ -42,7 +44,7 @@ def inspect(data: bytes, *, max_bytes: int, max_pixels: int) -> ImageKind:
             ErrorCode.INPUT_IMAGE_TOO_LARGE,
         )
     content_type, extension = _TYPES[kind]
-    return ImageKind(content_type=content_type, extension=extension)
+    return ImageKind(content_type=content_type, extension=extension, width=width, height=height)
 
 
 def too_large(max_bytes: int) -> CommandError:

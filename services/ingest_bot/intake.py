@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import uuid
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from services.chassis import metrics as m
@@ -23,11 +23,14 @@ from services.ingest_bot import decide, images, wording
 from services.ingest_bot.ports import InputStore, RequestSink
 from services.ingest_bot.refusals import CommandError, Refusal
 from services.ingest_bot.settings import IngestSettings
-from services.ingest_bot.templates.manifest import Workflow
-from services.ingest_bot.templates.render import MAX_SEED
+from services.ingest_bot.templates.catalogue import Catalogue
 
 log = get_logger()
 DEFER_SECONDS = 2.0
+#: Drawn seeds stay short enough to be typed again; the original's bound.
+SEEDS = 2**31
+#: The one attachment that ``/serve`` takes, by the parameter that it is bound to.
+IMAGE = "image"
 
 
 class Conversation(Protocol):
@@ -65,14 +68,14 @@ class Intake:
 
     def __init__(
         self,
-        workflows: Mapping[str, Workflow],
+        catalogue: Catalogue,
         settings: IngestSettings,
         send: RequestSink,
         store: InputStore,
         metrics: m.Metrics,
         clock: Clock,
     ) -> None:
-        self._workflows = workflows
+        self._catalogue = catalogue
         self._settings = settings
         self._send = send
         self._store = store
@@ -83,15 +86,15 @@ class Intake:
         self._idle.set()
         self._closing = False
 
-    async def take(self, command: decide.Command, talk: Conversation) -> None:
-        """Handle one command to its answer."""
+    async def take(self, command: decide.Command, talk: Conversation, *, image: bool = False) -> None:
+        """Handle one command to its answer; ``image`` says whether a file is attached."""
         if self._closing:
             await talk.say(wording.RESTARTING, private=True)
             return
         self._open += 1
         self._idle.clear()
         try:
-            outcome = await self._take(command, talk)
+            outcome = await self._take(command, talk, image)
         finally:
             self._open -= 1
             if self._open == 0:
@@ -103,15 +106,17 @@ class Intake:
         self._closing = True
         await self._idle.wait()
 
-    async def _take(self, command: decide.Command, talk: Conversation) -> str:
+    async def _take(self, command: decide.Command, talk: Conversation, image: bool) -> str:
         now = self._clock()
-        drafted = decide.draft(command, self._workflows, random_seed=secrets.randbelow(MAX_SEED + 1))
-        if isinstance(drafted, Refusal):
-            await talk.say(drafted.message, private=True)
-            return "refused"
         deferring = asyncio.create_task(self._defer_later(talk))
         try:
-            inputs = await self._inputs(command, talk)
+            kind, data = await self._image(talk) if image else (None, b"")
+            sizes = {} if kind is None else {IMAGE: (kind.width, kind.height)}
+            seed = secrets.randbelow(SEEDS)
+            drafted = decide.draft(replace(command, images=sizes), self._catalogue, random_seed=seed)
+            if isinstance(drafted, Refusal):
+                raise CommandError(drafted.message, drafted.code)
+            inputs = [] if kind is None else [await self._keep(kind, data)]
             event = decide.request(
                 drafted, request_id=talk.request_id, reply_to=talk.reply_to(), now=now, inputs=inputs
             )
@@ -131,19 +136,17 @@ class Intake:
             await talk.say(text, private=True)
         return outcome
 
-    async def _inputs(self, command: decide.Command, talk: Conversation) -> list[InputImage]:
-        if not command.image:
-            return []
-        settings = self._settings
-        data = await talk.attachment(settings.input_max_bytes)
-        kind = await asyncio.to_thread(
-            images.inspect, data, max_bytes=settings.input_max_bytes, max_pixels=settings.input_max_pixels
-        )
+    async def _image(self, talk: Conversation) -> tuple[images.ImageKind, bytes]:
+        limit = self._settings.input_max_bytes
+        data = await talk.attachment(limit)
+        pixels = self._settings.input_max_pixels
+        kind = await asyncio.to_thread(images.inspect, data, max_bytes=limit, max_pixels=pixels)
+        return kind, data
+
+    async def _keep(self, kind: images.ImageKind, data: bytes) -> InputImage:
         key = f"inputs/{self._clock().date().isoformat()}/{uuid.uuid4()}.{kind.extension}"
         await self._store(key, data, kind.content_type)
-        return [
-            InputImage(parameter="image", object_key=key, content_type=kind.content_type, bytes=len(data))
-        ]
+        return InputImage(parameter=IMAGE, object_key=key, content_type=kind.content_type, bytes=len(data))
 
     async def _defer_later(self, talk: Conversation) -> None:
         await asyncio.sleep(DEFER_SECONDS)

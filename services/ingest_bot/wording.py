@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from services.contracts.events import GenerationRequested
-from services.ingest_bot.templates.manifest import Choice, Float, Images, Int, Ratio, Workflow
+from services.ingest_bot.templates.catalogue import Catalogue
+from services.ingest_bot.templates.manifest import PROMPT, ImageParameter
+from services.ingest_bot.templates.values import expected
 
 RESTARTING = "I am restarting and queued nothing; please try again in a few seconds."
 NOT_QUEUED = (
@@ -32,30 +32,17 @@ def clipped(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 3].rstrip("\\") + "…**"
 
 
-def help_text(workflows: Mapping[str, Workflow]) -> str:
+def help_text(catalogue: Catalogue) -> str:
     """All flags of all workflows, in at most one message."""
     lines = [
-        "`/serve` draws images.  Write what they show, then flags, such as `a lighthouse at dusk --ar 16:9`."
+        "`/serve` draws images: write what they show, then flags, such as `a lighthouse at dusk --ar 16:9`.",
+        "",
     ]
-    for workflow in workflows.values():
-        lines.append(f"\n**{workflow.manifest.title}** - {workflow.manifest.description}")
-        for name, parameter in workflow.manifest.parameters.items():
-            if name != "prompt":
-                lines.append(f"`--{name}` {parameter.help}{_range(parameter)}")
-    seen: set[str] = set()
-    unique = [line for line in lines if not (line in seen or seen.add(line))]  # type: ignore[func-returns-value]
-    return clipped("\n".join(unique), LIMIT)
-
-
-def _range(parameter: object) -> str:
-    match parameter:
-        case Float(min=low, max=high, default=value) | Int(min=low, max=high, default=value):
-            return f" ({low:g} to {high:g}; {value:g})"
-        case Choice(choices=choices):
-            return f" ({', '.join(choices)})"
-        case Ratio(sizes=sizes):
-            return f" ({', '.join(list(sizes)[:6])} …)"
-        case Images(max=most):
-            return f" (1 to {most})"
-        case _:
-            return ""
+    lines += [
+        f"**{w.manifest.title}** (`--workflow {w.name}`): {w.manifest.help}"
+        for w in catalogue.workflows.values()
+    ]
+    for name, definitions in catalogue.parameters().items():
+        if name != PROMPT and not isinstance(definitions[0], ImageParameter):
+            lines.append(f"`--{name}` {definitions[0].help} ({expected(definitions[0])})")
+    return clipped("\n".join(lines), LIMIT)

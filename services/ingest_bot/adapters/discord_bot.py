@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -21,7 +20,8 @@ from services.ingest_bot.images import too_large
 from services.ingest_bot.intake import Intake
 from services.ingest_bot.refusals import CommandError
 from services.ingest_bot.settings import IngestSettings
-from services.ingest_bot.templates.manifest import Workflow
+from services.ingest_bot.templates.catalogue import Catalogue
+from services.ingest_bot.templates.manifest import MODEL, ChoiceParameter
 
 log = get_logger()
 NOBODY = discord.AllowedMentions.none()
@@ -30,7 +30,7 @@ NOBODY = discord.AllowedMentions.none()
 class Bot(discord.AutoShardedClient):
     """The gateway client.  No members, no messages: interactions need no intent at all."""
 
-    def __init__(self, intake: Intake, workflows: Mapping[str, Workflow], settings: IngestSettings) -> None:
+    def __init__(self, intake: Intake, catalogue: Catalogue, settings: IngestSettings) -> None:
         super().__init__(
             intents=discord.Intents(guilds=True),
             shard_count=settings.discord_shard_count,
@@ -44,7 +44,7 @@ class Bot(discord.AutoShardedClient):
         )
         self.tree = app_commands.CommandTree(self)
         self._settings = settings
-        add_commands(self.tree, intake, workflows)
+        add_commands(self.tree, intake, catalogue)
 
     async def setup_hook(self) -> None:
         """Register the commands, once connected and before any interaction."""
@@ -71,11 +71,16 @@ def point_discord_at(api_base_url: str) -> None:
         )
 
 
-def add_commands(
-    tree: app_commands.CommandTree[Any], intake: Intake, workflows: Mapping[str, Workflow]
-) -> None:
+def add_commands(tree: app_commands.CommandTree[Any], intake: Intake, catalogue: Catalogue) -> None:
     """``/serve`` and ``/serve-help``."""
-    words = sorted({word for workflow in workflows.values() for word in workflow.models()})
+    words = sorted(
+        {
+            word
+            for p in catalogue.parameters().get(MODEL, ())
+            if isinstance(p, ChoiceParameter)
+            for word in p.choices
+        }
+    )
     models = [app_commands.Choice(name=word, value=word) for word in words][:25]
 
     @tree.command(name="serve", description="Draw images from words")
@@ -111,12 +116,12 @@ def add_commands(
         }
         options = {name: f"{value:g}" if isinstance(value, float) else str(value)
                    for name, value in typed.items() if value is not None}  # fmt: skip
-        command = Command(name="serve", prompt=prompt, options=options, image=image is not None)
-        await intake.take(command, DiscordConversation(interaction, image))
+        command = Command(name="serve", prompt=prompt, options=options, images={})
+        await intake.take(command, DiscordConversation(interaction, image), image=image is not None)
 
     @tree.command(name="serve-help", description="What /serve takes")
     async def serve_help(interaction: discord.Interaction) -> None:
-        await interaction.response.send_message(wording.help_text(workflows), ephemeral=True)
+        await interaction.response.send_message(wording.help_text(catalogue), ephemeral=True)
 
 
 class DiscordConversation:
