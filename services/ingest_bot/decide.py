@@ -11,7 +11,7 @@ from services.contracts.events import GenerationRequested, InputImage, JobSpec, 
 from services.ingest_bot.command_line import CommandLine, Flag, canonical, parse, value_of
 from services.ingest_bot.refusals import CommandError, Refusal
 from services.ingest_bot.templates.catalogue import Catalogue
-from services.ingest_bot.templates.manifest import SEED, WORKFLOW
+from services.ingest_bot.templates.manifest import MODEL, SEED, WORKFLOW
 from services.ingest_bot.templates.workflow import Bound, Workflow
 
 #: Discord's token lives 15 minutes; a request that ends after 14 can still be answered by an edit.
@@ -41,8 +41,14 @@ class Draft:
     @property
     def command_string(self) -> str:
         """The canonical form: the prompt, then the flags that differ from their defaults."""
-        named = [flag for flag in self.line.flags if flag.name == WORKFLOW]
-        return canonical(self.line.prompt, [*self.bound.flags, *named])
+        bound = self.bound.flags
+        # What chose the workflow is said even where it is that workflow's default: it is not another's.
+        choosing = [
+            f
+            for f in self.line.flags
+            if f.name in (WORKFLOW, MODEL) and f.name not in {b.name for b in bound}
+        ]
+        return canonical(self.line.prompt, [*choosing, *bound])
 
     @property
     def notes(self) -> list[str]:
@@ -96,7 +102,7 @@ def request(
             bindings=dict(workflow.bindings),
             seed=int(bound.text(SEED)),
             images=workflow.count(bound),
-            parameters={name: value.text for name, value in bound.values.items() if name != "prompt"},
+            parameters={name: value.text for name, value in bound.values.items()},
             checkpoints=workflow.files(bound, "checkpoint"),
             loras=workflow.files(bound, "lora"),
             inputs=inputs,
