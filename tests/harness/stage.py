@@ -54,7 +54,10 @@ class StageProcess:
 
     def start(self) -> None:
         """Start it and return at once; the log goes on after a restart."""
-        self._child = spawn([sys.executable, "-m", f"services.{self._stage}"], log=self.log, env=self._env)
+        argv = [sys.executable, "-m", f"services.{self._stage}"]
+        # Not in the checkout: Faust makes a data folder where it runs.
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self._child = spawn(argv, log=self.log, env=self._env, cwd=self.log.parent)
 
     def wait_ready(self, deadline_seconds: float = 30.0) -> None:
         """Wait until ``/readyz`` answers 200.

@@ -47,16 +47,22 @@ class OpenBroker:
     reason: str
 
 
-def open_broker(settings: BrokerSettings, *, data_dir: Path, topics: Mapping[str, int]) -> OpenBroker:
+def open_broker(
+    settings: BrokerSettings,
+    *,
+    data_dir: Path,
+    topics: Mapping[str, int],
+    say: Callable[[str], None] = lambda _: None,
+) -> OpenBroker:
     """Start the broker that the settings ask for.
 
     ``data_dir`` is where a local broker keeps its records; ``topics`` gives the partitions of the topics that an
-    embedded one makes, since it answers no admin call.
+    embedded one makes, since it answers no admin call; ``say`` is told before something slow.
 
     Raises:
         BrokerError: the one asked for cannot be had; with ``auto``, none can.
     """
-    ways = _ways(settings, data_dir, topics)
+    ways = _ways(settings, data_dir, topics, say)
     if settings.broker != "auto":
         return _opened(ways[settings.broker](), f"BROKER={settings.broker} asks for it")
     if settings.kafka_bootstrap_servers:
@@ -65,14 +71,14 @@ def open_broker(settings: BrokerSettings, *, data_dir: Path, topics: Mapping[str
 
 
 def _ways(
-    settings: BrokerSettings, data_dir: Path, topics: Mapping[str, int]
+    settings: BrokerSettings, data_dir: Path, topics: Mapping[str, int], say: Callable[[str], None]
 ) -> dict[str, Callable[[], Broker]]:
     cache = settings.xdg_cache_home.expanduser() / "distillery"
     repository = settings.maven_repository_url
     return {
         "external": lambda: _named_cluster(settings),
         "docker": DockerBroker,
-        "local": lambda: LocalBroker(data_dir, cache_dir=cache, repository=repository),
+        "local": lambda: LocalBroker(data_dir, cache_dir=cache, repository=repository, say=say),
         "embedded": lambda: EmbeddedBroker(topics),
     }
 

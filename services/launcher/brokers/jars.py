@@ -10,6 +10,7 @@ import tempfile
 import urllib.error
 import urllib.request
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 
 from services.launcher.brokers.broker import BrokerError
@@ -35,10 +36,11 @@ class FetchError(Exception):
     """One way to get the jars failed; another may do."""
 
 
-def kafka_libs(cache: Path, repository: str = "") -> Path:
+def kafka_libs(cache: Path, repository: str = "", say: Callable[[str], None] = lambda _: None) -> Path:
     """The folder with all jars, fetched on the first call: by Maven where it is installed, else by HTTPS.
 
     ``repository`` is a Maven repository's base URL; empty means the user's mirror of Central, or Central.
+    ``say`` is told before a fetch, which takes some seconds.
 
     Raises:
         BrokerError: no way worked, or a jar is not the pinned one; nothing is cached then.
@@ -47,6 +49,7 @@ def kafka_libs(cache: Path, repository: str = "") -> Path:
     if libs.is_dir():
         return libs
     libs.parent.mkdir(parents=True, exist_ok=True)
+    say(f"Fetching Apache Kafka {KAFKA_VERSION} into {libs.parent} (44 MB, once) ...")
     with tempfile.TemporaryDirectory(dir=libs.parent, prefix="fetch-") as folder:
         fetched = Path(folder) / "libs"
         _fetch(fetched, repository)

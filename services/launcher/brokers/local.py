@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from services.launcher.brokers.broker import (
@@ -34,7 +34,8 @@ class LocalBroker:
     """Apache Kafka from Maven Central's jars.
 
     ``data_dir`` holds its records, settings and log, and is kept: a later start with the same folder goes on
-    where it was.  ``cache_dir`` holds the jars.  ``overrides`` are broker settings that win over ours.
+    where it was.  ``cache_dir`` holds the jars.  ``overrides`` are broker settings that win over ours;
+    ``say`` is told before something slow.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class LocalBroker:
         repository: str = "",
         overrides: Mapping[str, str] | None = None,
         start_seconds: float = 60.0,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._data_dir = data_dir
         self._cache_dir = cache_dir
         self._repository = repository
         self._overrides = dict(overrides or {})
         self._start_seconds = start_seconds
+        self._say = say
         self._ports: list[ReservedPort] = []
         self._child: Child | None = None
         self._address = ""
@@ -59,7 +62,7 @@ class LocalBroker:
     def start(self) -> str:
         """See `Broker.start`; takes about 2 s, and once some seconds more for the jars."""
         java = find_java()
-        libs = kafka_libs(self._cache_dir, self._repository)
+        libs = kafka_libs(self._cache_dir, self._repository, self._say)
         self._ports = self._ports or [reserve_port(), reserve_port()]
         self._address = f"127.0.0.1:{self._ports[0].number}"
         self._data_dir.mkdir(parents=True, exist_ok=True)

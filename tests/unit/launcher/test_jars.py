@@ -59,10 +59,13 @@ def test_the_pinned_list_is_whole() -> None:
 def test_jars_are_fetched_once_and_then_cached(tmp_path: Path, repository: tuple[str, Path]) -> None:
     """The second start needs no network."""
     address, folder = repository
-    libs = kafka_libs(tmp_path / "cache", address)
+    said: list[str] = []
+    libs = kafka_libs(tmp_path / "cache", address, said.append)
     assert sorted(path.name for path in libs.iterdir()) == ["a-1.jar", "b-1.jar"]
     (folder / "org/a/a-1.jar").unlink()
-    assert kafka_libs(tmp_path / "cache", address) == libs
+    assert kafka_libs(tmp_path / "cache", address, said.append) == libs
+    assert len(said) == 1
+    assert said[0].startswith("Fetching Apache Kafka 4.3.1 into ")
 
 
 def test_a_tampered_jar_is_refused_and_nothing_is_cached(
