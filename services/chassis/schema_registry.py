@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import urllib3
 
 from services.chassis.settings import StageSettings
 from services.contracts.codec import Codec
@@ -22,11 +22,13 @@ from services.contracts.schema_files import EVENT_TYPES, current_schema
 from services.contracts.topics import prefixed, topic_carrying
 
 _MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
-_ANSWER_LIMIT = 4 * 1024 * 1024  #: bytes read of one answer
 
 
 class HttpSchemaRegistry:
-    """The codec's `SchemaRegistry` port over HTTP.  Ids and schemas are remembered: a registry never changes them."""
+    """The codec's `SchemaRegistry` port over HTTP; ``user:password@`` in the url is sent as basic authentication.
+
+    Ids are remembered, as the codec remembers schemas: a registry never changes what an id means.
+    """
 
     def __init__(
         self,
@@ -37,9 +39,13 @@ class HttpSchemaRegistry:
         forget_unknown_after_seconds: float = 30.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._url = url.rstrip("/")
+        parsed = urllib3.util.parse_url(url)
+        self._url = parsed._replace(auth=None).url.rstrip("/")
         self._prefix = prefix
-        self._timeout = timeout_seconds
+        self._pool = urllib3.PoolManager(timeout=timeout_seconds, retries=False)
+        self._headers = {"Accept": _MEDIA_TYPE, "Content-Type": _MEDIA_TYPE}
+        if parsed.auth:
+            self._headers |= urllib3.make_headers(basic_auth=urllib.parse.unquote(parsed.auth))
         self._forget_after = forget_unknown_after_seconds
         self._monotonic = monotonic
         self._ids: dict[type[Event], int] = {}
@@ -79,28 +85,20 @@ class HttpSchemaRegistry:
         return schema_id
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-        """One call; none for 404."""
-        request = urllib.request.Request(
-            self._url + path,
-            method=method,
-            data=json.dumps(body).encode() if body is not None else None,
-            headers={"Accept": _MEDIA_TYPE, "Content-Type": _MEDIA_TYPE},
-        )
+        """One call; none for 404, which says that an id is unknown."""
+        content = json.dumps(body).encode() if body is not None else None
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout) as response:
-                answer = json.loads(response.read(_ANSWER_LIMIT))
-        except urllib.error.HTTPError as error:
-            _raise_unless_unknown(error, method, path)
+            response = self._pool.request(method, self._url + path, body=content, headers=self._headers)
+        except urllib3.exceptions.HTTPError as error:
+            raise SchemaRegistryError(f"The schema registry did not answer {method} {path}.") from error
+        if response.status == 404:
             return None
-        except (OSError, ValueError) as error:
+        if response.status != 200:
+            said = response.data[:500].decode("utf-8", errors="replace")
             raise SchemaRegistryError(
-                f"The schema registry did not answer {method} {path}: {error}."
-            ) from error
-        if not isinstance(answer, dict):
-            raise SchemaRegistryError(
-                f"The schema registry answered {method} {path} with something else than an object."
+                f"The schema registry refused {method} {path} with {response.status}: {said}"
             )
-        return answer
+        return _object_in(response.data, f"{method} {path}")
 
 
 def open_codec(settings: StageSettings) -> Codec:
@@ -117,12 +115,17 @@ def open_codec(settings: StageSettings) -> Codec:
     return Codec(registry)
 
 
-def _raise_unless_unknown(error: urllib.error.HTTPError, method: str, path: str) -> None:
-    """Let 404 pass, which says that an id is unknown; every other refusal is an error."""
-    with error:
-        detail = error.read(500).decode("utf-8", errors="replace")
-    if error.code != 404:
-        raise SchemaRegistryError(f"The schema registry refused {method} {path} with {error.code}: {detail}")
+def _object_in(data: bytes, call: str) -> dict[str, Any]:
+    """The JSON object of an answer."""
+    try:
+        answer = json.loads(data)
+    except ValueError as error:
+        raise SchemaRegistryError(
+            f"The schema registry answered {call} with something else than JSON."
+        ) from error
+    if not isinstance(answer, dict):
+        raise SchemaRegistryError(f"The schema registry answered {call} with something else than an object.")
+    return answer
 
 
 def _schema_in(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -51,6 +51,8 @@ class Stage:
     background: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     #: Awaited in order before the app stops, while sends still work.
     on_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    #: Awaited in order after the app has stopped and nothing is in hand any more.
+    after_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     #: Called with the owned partitions once the read-backs are in step with them.
     on_assigned: list[Callable[[set[int]], None]] = field(default_factory=list)
     topics: tuple[str, ...] = ()
@@ -67,7 +69,12 @@ class Stage:
             **edge,
         )
         prefixed = [self.settings.topic_prefix + topic for topic in topics]
-        raw = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+        raw: Any = {
+            "key_type": bytes,
+            "value_type": bytes,
+            "key_serializer": "raw",
+            "value_serializer": "raw",
+        }
         channel = self.app.topic(*prefixed, **raw, allow_empty=True)
         self.app.agent(channel, name=self.name)(guarded.run)
         self.topics = topics
@@ -182,6 +189,8 @@ async def _wind_down(stage: Stage, tasks: list[asyncio.Task[None]], failed: bool
     except TimeoutError:
         log.error("stop_timed_out", after_seconds=STOP_SECONDS)
         failed = True
+    for step in stage.after_stop:
+        await step()
     return 1 if failed else 0
 
 

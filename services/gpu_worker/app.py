@@ -14,7 +14,12 @@ from services.chassis import metrics as m
 from services.chassis.clock import system_clock
 from services.chassis.health import Health, HealthEndpoint
 from services.chassis.kafka import producer_config
-from services.chassis.object_store import ObjectStore, ObjectStoreError, ObjectStoreSettings, open_object_store
+from services.chassis.object_store import (
+    ObjectStore,
+    ObjectStoreError,
+    ObjectStoreSettings,
+    open_object_store,
+)
 from services.chassis.schema_registry import open_codec
 from services.chassis.settings import SettingsError, load
 from services.chassis.stage import settings_or_exit
@@ -24,6 +29,7 @@ from services.gpu_worker.consumer import LaneConsumer
 from services.gpu_worker.decide import Identity
 from services.gpu_worker.holdings import Holdings
 from services.gpu_worker.jobs import JobRunner
+from services.gpu_worker.ports import Renderer
 from services.gpu_worker.reporter import Reporter
 from services.gpu_worker.settings import WorkerSettings
 from services.gpu_worker.sidecar import Sidecar, SidecarError, SidecarOptions
@@ -45,10 +51,9 @@ def main() -> None:
     sidecar: Sidecar | None = None
     try:
         store = open_object_store(load(ObjectStoreSettings))
-        sidecar = start_sidecar(settings, metrics)
+        sidecar = start_sidecar(settings)
         url = sidecar.url if sidecar else settings.comfyui_url
-        restart = sidecar.restart if sidecar else None
-        build(settings, metrics, health, store, url, restart).run(stopping)
+        build(settings, metrics, health, store, url, restarter(sidecar, metrics)).run(stopping)
     except (ObjectStoreError, SettingsError, SidecarError) as error:
         sys.exit(f"gpu_worker: {error}")
     finally:
@@ -64,7 +69,7 @@ def build(
     health: Health,
     store: ObjectStore,
     comfyui_url: str,
-    restart_renderer: Callable[[str], None] | None,
+    restart_renderer: Callable[[str], None],
 ) -> Worker:
     """Put the worker together; nothing runs yet but the connections' threads."""
     me = Identity(worker_id=settings.name(), incarnation=uuid.uuid4().hex)
@@ -87,7 +92,9 @@ def build(
         settings, me, holdings, outbox, codec, metrics, health, on_lanes=lambda: reporter.wake()
     )
     reporter = Reporter(me, settings, holdings, renderers[0], outbox, system_clock, consumer.lanes)
-    slots = [(r, JobRunner(r, store, outbox, metrics, system_clock)) for r in renderers]
+    slots: list[tuple[Renderer, JobRunner]] = [
+        (r, JobRunner(r, store, outbox, metrics, system_clock)) for r in renderers
+    ]
     return Worker(
         consumer,
         holdings,
@@ -101,7 +108,7 @@ def build(
     )
 
 
-def start_sidecar(settings: WorkerSettings, metrics: m.Metrics) -> Sidecar | None:
+def start_sidecar(settings: WorkerSettings) -> Sidecar | None:
     """Start ComfyUI where COMFYUI_DIR names one.
 
     Raises:
@@ -117,7 +124,18 @@ def start_sidecar(settings: WorkerSettings, metrics: m.Metrics) -> Sidecar | Non
     sidecar = Sidecar(
         options,
         on_output=lambda line: log.info("comfyui_said", line=line),
-        on_restart=lambda: metrics.count(m.SIDECAR_RESTARTS),
+        on_event=lambda event: log.info("sidecar_changed", what=event),
     )
     sidecar.start()
     return sidecar
+
+
+def restarter(sidecar: Sidecar | None, metrics: m.Metrics) -> Callable[[str], None]:
+    """What to do with a ComfyUI that is stuck or dead: nothing, where somebody else runs it."""
+
+    def restart(why: str) -> None:
+        if sidecar is not None:
+            metrics.count(m.SIDECAR_RESTARTS)
+            sidecar.restart(why)
+
+    return restart

@@ -39,7 +39,7 @@ class Worker:
         clock: Clock,
         *,
         grace_seconds: float,
-        restart_renderer: Callable[[str], None] | None = None,
+        restart_renderer: Callable[[str], None],
     ) -> None:
         self._consumer = consumer
         self._holdings = holdings
@@ -116,8 +116,7 @@ class Worker:
         self._reporter.set_available(False)
         self._health.not_ready(f"ComfyUI: {why}")
         log.error("renderer_lost", why=why)
-        if self._restart_renderer is not None:
-            self._restart_renderer(why)
+        self._restart_renderer(why)
         self._await_renderer(renderer)
 
     def _await_renderer(self, renderer: Renderer) -> None:

@@ -1,0 +1,5 @@
+"""``python -m services.notifier``: run the stage until SIGTERM."""
+
+from services.notifier.app import main
+
+main()
