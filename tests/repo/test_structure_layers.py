@@ -14,7 +14,9 @@ import pytest
 from tests.repo import guards
 
 STAGES = ("ingest_bot", "moderator", "dispatcher", "gpu_worker", "notifier")
-#: What each stage has beside its card; gpu_worker consumes by a poll loop of its own.
+#: The edge of a stage is its Faust agents; gpu_worker polls by itself, and ingest_bot reads no topic.
+EDGES = dict.fromkeys(STAGES, "agents.py") | {"gpu_worker": "consumer.py", "ingest_bot": "intake.py"}
+#: What each stage has beside its card and its edge.
 FILES = ("app.py", "decide.py", "settings.py", "__main__.py")
 CARD = ("Consumes", "Produces", "State", "Delivery", "Failures")
 #: One import for each contract that would break it, by the module that gains it.
@@ -31,8 +33,7 @@ FORBIDDEN_IMPORTS = {
 def test_every_stage_has_the_same_files(stage: str) -> None:
     """Who knows one stage finds the way in every other."""
     folder = guards.ROOT / "services" / stage
-    shell = "consumer.py" if stage == "gpu_worker" else "agents.py"
-    missing = [name for name in (*FILES, shell) if not (folder / name).is_file()]
+    missing = [name for name in (*FILES, EDGES[stage]) if not (folder / name).is_file()]
     assert not missing, f"services/{stage} lacks {missing}"
 
 
