@@ -91,7 +91,7 @@ class Reporter:
             jobs=self._holdings.reported(),
             info=self._described(),
             draining=self._draining,
-            price_per_hour=self._settings.worker_price_per_hour,
+            price_per_hour=self._settings.worker_price_per_hour or None,
         )
         self._outbox.send_soon(event, None)
 

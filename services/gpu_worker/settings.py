@@ -35,8 +35,8 @@ class WorkerSettings(StageSettings, frozen=True, kw_only=True):
         ),
     ] = 25.0
     worker_price_per_hour: Annotated[
-        float | None, Meta(description="What the machine costs, in US dollars, for the dispatcher.", ge=0)
-    ] = None
+        float, Meta(description="What the machine costs in US dollars; 0 = not known.", ge=0)
+    ] = 0.0
     kafka_group_protocol: Annotated[
         str,
         Meta(

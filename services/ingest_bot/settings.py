@@ -18,8 +18,8 @@ class IngestSettings(StageSettings, frozen=True, kw_only=True):
         Meta(description="Another Discord API, such as http://127.0.0.1:8420/api/v10; empty = the real one."),
     ] = ""
     discord_shard_count: Annotated[
-        int | None, Meta(description="Shards of the whole bot; unset = what Discord recommends.", ge=1)
-    ] = None
+        int, Meta(description="Shards of the whole bot; 0 = what Discord recommends.", ge=0)
+    ] = 0
     discord_shard_ids: Annotated[
         tuple[int, ...], Meta(description="The shards that this process runs, such as 0,2; unset = all.")
     ] = ()

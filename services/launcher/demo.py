@@ -17,7 +17,7 @@ from services.launcher.brokers.choose import BrokerSettings, OpenBroker, open_br
 from services.launcher.brokers.ports import ReservedPort, reserve_port
 from services.launcher.plan import STAGES, DemoSettings, Ports, sandbox_programs, stage_programs
 from services.launcher.stack import Stack
-from services.launcher.topics import apply_topics
+from services.launcher.topics.apply import apply_topics
 
 READY_SECONDS = 60.0
 

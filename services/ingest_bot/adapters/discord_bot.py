@@ -33,7 +33,7 @@ class Bot(discord.AutoShardedClient):
     def __init__(self, intake: Intake, catalogue: Catalogue, settings: IngestSettings) -> None:
         super().__init__(
             intents=discord.Intents(guilds=True),
-            shard_count=settings.discord_shard_count,
+            shard_count=settings.discord_shard_count or None,
             shard_ids=list(settings.discord_shard_ids) or None,
             member_cache_flags=discord.MemberCacheFlags.none(),
             chunk_guilds_at_startup=False,

@@ -404,9 +404,7 @@ def _check_options(command: dict[str, Any], options: list[dict[str, Any]]) -> No
     known = {option["name"]: option for option in command.get("options") or ()}
     given = {option["name"] for option in options}
     if unknown := given - set(known):
-        raise Refusal(
-            409, 0, f"/{command['name']} has no option {min(unknown)}; it has {', '.join(known)}."
-        )
+        raise Refusal(409, 0, f"/{command['name']} has no option {min(unknown)}; it has {', '.join(known)}.")
     missing = [name for name, option in known.items() if option.get("required") and name not in given]
     if missing:
         raise Refusal(409, 0, f"/{command['name']} needs the option {missing[0]}.")

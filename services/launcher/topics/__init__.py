@@ -1,0 +1,1 @@
+"""Gives any cluster the topics of ``schemas/topics``: a pure plan, and an admin client that carries it out."""
