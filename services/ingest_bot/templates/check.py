@@ -30,7 +30,7 @@ from services.ingest_bot.templates.manifest import (
 )
 from services.ingest_bot.templates.problems import MANIFEST, Problem
 from services.ingest_bot.templates.ratios import parse_ratio
-from services.ingest_bot.templates.workflow import places_of_parameter
+from services.ingest_bot.templates.workflow import named_places, places_of_parameter
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 #: Latents have an eighth of an image's width and height.
@@ -53,54 +53,66 @@ def check(manifest: Manifest, graph: Graph) -> list[Problem]:
 
 def _names(manifest: Manifest) -> Iterator[Problem]:
     parameters = manifest.parameters
-    for name in parameters:
+    for name, parameter in parameters.items():
         if not _NAME.fullmatch(name):
             yield _at(name, "", "a name has lower-case letters, digits and dashes, and starts with a letter")
-    if WORKFLOW in parameters:
-        yield _at(WORKFLOW, "", "this flag chooses a workflow and cannot be a parameter; rename it")
-    for name, kind in ((PROMPT, TextParameter), (SEED, SeedParameter)):
-        if not isinstance(parameters.get(name), kind):
-            yield _at(
-                name,
-                "",
-                f"missing, or of another type; every workflow has it, with type {kind.__name__[:-9].lower()}",
-            )
-    for name, parameter in parameters.items():
         if isinstance(parameter, SeedParameter) and name != SEED:
             yield _at(name, "type", "a workflow has one seed, and it is called seed")
-    images = parameters.get(IMAGES)
-    if images is None:
-        return
-    if (
-        not isinstance(images, IntParameter)
-        or images.bind
-        or not 1 <= images.min <= images.max <= MOST_IMAGES
-    ):
-        yield _at(
-            IMAGES,
-            "",
-            f"expected type int, within 1 and {MOST_IMAGES}, without bind (see runtime.batch_size)",
-        )
+    if WORKFLOW in parameters:
+        yield _at(WORKFLOW, "", "this flag chooses a workflow and cannot be a parameter; rename it")
+    if not isinstance(parameters.get(PROMPT), TextParameter):
+        yield _at(PROMPT, "", "missing, or not of type text, as every workflow's is")
+    if not isinstance(parameters.get(SEED), SeedParameter):
+        yield _at(SEED, "", "missing, or not of type seed, as every workflow's is")
+    if IMAGES in parameters:
+        yield from _images(manifest, parameters[IMAGES])
+
+
+def _images(manifest: Manifest, images: Parameter) -> Iterator[Problem]:
+    within = isinstance(images, IntParameter) and 1 <= images.min <= images.max <= MOST_IMAGES
+    if not isinstance(images, IntParameter) or not within or images.bind:
+        expected = f"expected type int, within 1 and {MOST_IMAGES}, without bind (see runtime.batch_size)"
+        yield _at(IMAGES, "", expected)
     elif images.max > 1 and not manifest.runtime.batch_size:
         yield Problem(MANIFEST, "runtime.batch_size", "missing, and needed for more than one image")
 
 
 def _parameter(manifest: Manifest, name: str, parameter: Parameter) -> Iterator[Problem]:
+    yield from _unbound(manifest, name, parameter)
     match parameter:
         case IntParameter() | FloatParameter():
             yield from _number(name, parameter)
         case TextParameter():
-            if len(parameter.default) > parameter.max_chars:
-                yield _at(name, "default", f"longer than max_chars, {parameter.max_chars}")
-            for append in parameter.append:
-                if append.unless and not isinstance(manifest.parameters.get(append.unless), FlagParameter):
-                    yield _at(name, "append.unless", f"{append.unless!r} is no parameter of type flag")
+            yield from _text(manifest, name, parameter)
         case ChoiceParameter():
             yield from _choice(name, parameter)
         case RatioParameter():
             yield from _ratio(manifest, name, parameter)
         case _:
             pass
+
+
+def _unbound(manifest: Manifest, name: str, parameter: Parameter) -> Iterator[Problem]:
+    """A parameter that writes nowhere, so that what users give is lost."""
+    if name == IMAGES or (isinstance(parameter, FlagParameter) and name in _steering(manifest)):
+        return
+    for field, places in named_places(parameter):
+        if not places:
+            yield _at(name, field, "missing; expected at least one place, or what users give is lost")
+
+
+def _steering(manifest: Manifest) -> set[str]:
+    """The flags that leave appended words out."""
+    texts = [p for p in manifest.parameters.values() if isinstance(p, TextParameter)]
+    return {append.unless for text in texts for append in text.append}
+
+
+def _text(manifest: Manifest, name: str, parameter: TextParameter) -> Iterator[Problem]:
+    if len(parameter.default) > parameter.max_chars:
+        yield _at(name, "default", f"longer than max_chars, {parameter.max_chars}")
+    for append in parameter.append:
+        if append.unless and not isinstance(manifest.parameters.get(append.unless), FlagParameter):
+            yield _at(name, "append.unless", f"{append.unless!r} is no parameter of type flag")
 
 
 def _number(name: str, parameter: IntParameter | FloatParameter) -> Iterator[Problem]:
@@ -117,10 +129,7 @@ def _number(name: str, parameter: IntParameter | FloatParameter) -> Iterator[Pro
 def _choice(name: str, parameter: ChoiceParameter) -> Iterator[Problem]:
     if parameter.default not in parameter.choices:
         yield _at(name, "default", f"{parameter.default!r} is none of {', '.join(parameter.choices)}")
-    shapes = {frozenset(parameter.writes(choice)) for choice in parameter.choices}
-    if shapes == {frozenset()}:
-        yield _at(name, "bind", "missing; expected places, or choices that name places")
-    elif len(shapes) > 1:
+    if len({frozenset(parameter.writes(choice)) for choice in parameter.choices}) > 1:
         yield _at(name, "choices", "all must write to the same places, so that none keeps another's value")
     doubled = [word for word, n in Counter(word.casefold() for word in parameter.choices).items() if n > 1]
     if doubled:
@@ -156,20 +165,20 @@ def _places(manifest: Manifest, graph: Graph) -> Iterator[Problem]:
             )
     owners: dict[Place, set[str]] = {}
     for field, place, _ in bound:
-        owners.setdefault(place, set()).add(field.rpartition(".")[0] if "runtime" not in field else field)
+        owners.setdefault(place, set()).add(field)
     for place, fields in owners.items():
         if len(fields) > 1:
-            yield Problem(
-                MANIFEST, " and ".join(sorted(fields)), f"both write to {place}; expected one of them"
-            )
+            where = " and ".join(sorted(fields))
+            yield Problem(MANIFEST, where, f"both write to {place}; expected one of them")
 
 
 def _bound_places(manifest: Manifest) -> Iterator[tuple[str, Place, Scalar]]:
     """Every place, the field that names it, and a value of the kind that will be written there."""
     for name, parameter in manifest.parameters.items():
-        for place in places_of_parameter(parameter):
-            for value in _sample_values(parameter, place):
-                yield f"parameters.{name}.bind", place, value
+        for field, places in named_places(parameter):
+            for place in places:
+                for value in _sample_values(parameter, place):
+                    yield f"parameters.{name}.{field}", place, value
     for place in manifest.runtime.filename_prefix:
         yield "runtime.filename_prefix", place, "text"
     for place in manifest.runtime.batch_size:
@@ -226,11 +235,8 @@ def _files(manifest: Manifest, graph: Graph) -> Iterator[Problem]:
         }
         for place in places_of(graph, class_type, name):
             if place not in chosen and value_at(graph, place) not in listed:
-                yield Problem(
-                    MANIFEST,
-                    f"{kind}s",
-                    f"lacks {value_at(graph, place)!r}, which {place} loads; list it, or bind a choice with loads: {kind}",
-                )
+                text = f"lacks {value_at(graph, place)!r}, which {place} loads"
+                yield Problem(MANIFEST, f"{kind}s", f"{text}; list it, or bind a choice with loads: {kind}")
 
 
 def _at(name: str, field: str, text: str) -> Problem:

@@ -36,15 +36,19 @@ class Append(_Strict, frozen=True, kw_only=True):
     """Words added behind a user's text, ``unless`` a flag of that name is given."""
 
     text: str
-    unless: str | None = None
+    unless: str = ""
 
 
 class _Parameter(_Strict, frozen=True, kw_only=True, tag_field="type"):
-    help: str  #: a few words, shown in the help and in refusals
+    #: A few words, shown in the help and beside the slash command's option, where Discord takes 100 characters.
+    help: Annotated[str, Meta(min_length=1, max_length=100)]
+
+
+class _Bound(_Parameter, frozen=True, kw_only=True):
     bind: tuple[Place, ...] = ()
 
 
-class TextParameter(_Parameter, frozen=True, kw_only=True, tag="text"):
+class TextParameter(_Bound, frozen=True, kw_only=True, tag="text"):
     """Words of the user's."""
 
     default: str = ""
@@ -52,7 +56,7 @@ class TextParameter(_Parameter, frozen=True, kw_only=True, tag="text"):
     append: tuple[Append, ...] = ()
 
 
-class IntParameter(_Parameter, frozen=True, kw_only=True, tag="int"):
+class IntParameter(_Bound, frozen=True, kw_only=True, tag="int"):
     """A whole number, snapped to ``step``."""
 
     default: int
@@ -61,7 +65,7 @@ class IntParameter(_Parameter, frozen=True, kw_only=True, tag="int"):
     step: Annotated[int, Meta(ge=1)] = 1
 
 
-class FloatParameter(_Parameter, frozen=True, kw_only=True, tag="float"):
+class FloatParameter(_Bound, frozen=True, kw_only=True, tag="float"):
     """A number, snapped to ``step``."""
 
     default: float
@@ -70,7 +74,7 @@ class FloatParameter(_Parameter, frozen=True, kw_only=True, tag="float"):
     step: Annotated[float, Meta(gt=0)] = 0.01
 
 
-class ChoiceParameter(_Parameter, frozen=True, kw_only=True, tag="choice"):
+class ChoiceParameter(_Bound, frozen=True, kw_only=True, tag="choice"):
     """One of some words.  Each means one value for ``bind``, or a value for each of several places."""
 
     default: str
@@ -98,18 +102,18 @@ class RatioParameter(_Parameter, frozen=True, kw_only=True, tag="ratio"):
     follows: str = ""
 
 
-class FlagParameter(_Parameter, frozen=True, kw_only=True, tag="flag"):
+class FlagParameter(_Bound, frozen=True, kw_only=True, tag="flag"):
     """On when given."""
 
     on: Scalar = True
     off: Scalar = False
 
 
-class ImageParameter(_Parameter, frozen=True, kw_only=True, tag="image"):
+class ImageParameter(_Bound, frozen=True, kw_only=True, tag="image"):
     """An attachment; the worker uploads it and writes its name."""
 
 
-class SeedParameter(_Parameter, frozen=True, kw_only=True, tag="seed"):
+class SeedParameter(_Bound, frozen=True, kw_only=True, tag="seed"):
     """The start of the noise, given or drawn; the worker writes it."""
 
 
@@ -132,22 +136,47 @@ class Runtime(_Strict, frozen=True, kw_only=True):
     batch_size: tuple[Place, ...] = ()
 
 
-class Manifest(_Strict, frozen=True, kw_only=True):
-    """One workflow's declaration."""
-
+class _Declared(_Strict, frozen=True, kw_only=True):
     title: str
-    help: str
-    parameters: dict[str, Parameter]
+    help: str  #: one sentence
     runtime: Runtime
     default: bool = False  #: taken where several workflows fit a command
     checkpoints: tuple[str, ...] = ()  #: files that it needs whatever is chosen
     loras: tuple[str, ...] = ()
 
 
+class _Raw(_Declared, frozen=True, kw_only=True):
+    """The parameters untyped, so that a fault in one is told under its name."""
+
+    parameters: dict[str, Any]
+
+
+class Manifest(_Declared, frozen=True, kw_only=True):
+    """One workflow's declaration."""
+
+    parameters: dict[str, Parameter]  #: in the order of the canonical command
+
+
 def read_manifest(raw: Any) -> Manifest | list[Problem]:
     """The manifest, or what is wrong with its shape."""
     try:
-        return msgspec.convert(raw, Manifest)
+        head = msgspec.convert(raw, _Raw)
     except msgspec.ValidationError as error:
-        reason, _, place = str(error).partition(" - at `$")
-        return [Problem(MANIFEST, place.strip("`.").replace("[...]", ".…"), reason)]
+        return [_problem(error, "")]
+    parameters: dict[str, Parameter] = {}
+    problems: list[Problem] = []
+    for name, fields in head.parameters.items():
+        try:
+            parameters[name] = msgspec.convert(fields, Parameter)
+        except msgspec.ValidationError as error:
+            problems.append(_problem(error, f"parameters.{name}"))
+    return problems or Manifest(**{**msgspec.structs.asdict(head), "parameters": parameters})
+
+
+def _problem(error: msgspec.ValidationError, base: str) -> Problem:
+    reason, _, path = str(error).partition(" - at ")
+    within = path.rpartition("$")[2].strip("`").lstrip(".")
+    if path.startswith("`key`") and "got `int`" in reason:
+        reason += '; quote what YAML takes for a number, as in "16:9"'
+    field = ".".join(part for part in (base, within) if part)
+    return Problem(MANIFEST, field, reason[:1].lower() + reason[1:])

@@ -93,8 +93,8 @@ def expected(parameter: Parameter) -> str:
 def _of_type(name: str, parameter: Parameter, written: str) -> Value:
     match parameter:
         case IntParameter():
-            number = _integer(name, parameter, written)
-            return _snapped(name, parameter, Decimal(number), Decimal(parameter.step))
+            whole = Decimal(_integer(name, parameter, written))
+            return _snapped(name, parameter, whole, Decimal(parameter.step))
         case FloatParameter():
             if not _NUMBER.fullmatch(written):
                 raise _wrong(name, parameter, written)

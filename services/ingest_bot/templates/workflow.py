@@ -9,12 +9,10 @@ from dataclasses import dataclass
 import msgspec
 
 from services.ingest_bot.command_line import Flag
-from services.ingest_bot.refusals import CommandError
 from services.ingest_bot.templates.graph import CutGraph, Graph
 from services.ingest_bot.templates.manifest import (
     IMAGES,
     PROMPT,
-    SEED,
     ChoiceParameter,
     FlagParameter,
     FloatParameter,
@@ -134,12 +132,6 @@ class Workflow:
         value = bound.values.get(IMAGES)
         return int(value.value) if value else 1
 
-    def require(self, flags: Mapping[str, Flag]) -> None:
-        """Raise CommandError for the first flag that is no parameter here."""
-        for name in flags:
-            if name not in self.manifest.parameters:
-                raise CommandError(f"`--{name}` is not a flag of the workflow {self.name}.")
-
 
 #: A seed has no fixed default to equal and a flag's text is always empty: given, they are said.
 _ALWAYS_SAID = (SeedParameter, FlagParameter)
@@ -147,15 +139,19 @@ _ALWAYS_SAID = (SeedParameter, FlagParameter)
 
 def places_of_parameter(parameter: Parameter) -> tuple[Place, ...]:
     """Every place that a parameter writes to, at intake or at run time."""
+    return tuple(place for _, places in named_places(parameter) for place in places)
+
+
+def named_places(parameter: Parameter) -> list[tuple[str, tuple[Place, ...]]]:
+    """The parameter's fields that name places, each with its places."""
     match parameter:
         case RatioParameter():
-            return (*parameter.width, *parameter.height)
+            return [("width", parameter.width), ("height", parameter.height)]
         case ChoiceParameter():
-            return tuple(
-                dict.fromkeys(place for choice in parameter.choices for place in parameter.writes(choice))
-            )
+            written = dict.fromkeys(place for word in parameter.choices for place in parameter.writes(word))
+            return [("bind" if parameter.bind else "choices", tuple(written))]
         case _:
-            return parameter.bind
+            return [("bind", parameter.bind)]
 
 
 def _default(parameter: Parameter, sizes: Mapping[str, tuple[int, int]], seed: int) -> Value:
