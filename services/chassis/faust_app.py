@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -59,6 +60,7 @@ def create_app(stage: str, settings: StageSettings, *, consumes: bool = True) ->
         web_enabled=False,
         worker_redirect_stdouts=False,
         store="memory://",
+        datadir=tempfile.gettempdir(),  # Faust makes it at start, and a stage keeps nothing in it
         autodiscover=False,
     )
     app.fetch_wait_ms = settings.kafka_fetch_wait_ms

@@ -7,9 +7,8 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from services.chassis.clock import from_millis
 from services.contracts.codec import decode
@@ -40,7 +39,8 @@ from services.contracts.topics import (
 )
 from services.launcher.demo import RunningDemo
 
-USER, CHANNEL_COMMAND = "100000000000000001", "serve"
+#: The first of the page's demo users.
+USER = "100000000000000001"
 _WATCHED = (REQUESTS, MODERATED, JOBS, DISPATCHED, PROGRESS, COMPLETED, DELIVERED)
 
 
@@ -99,7 +99,7 @@ def _watch(demo: RunningDemo) -> Consumer:
     consumer = Consumer(
         {
             "bootstrap.servers": demo.bootstrap,
-            "group.id": "distillery-serve",  # never joined: partitions are assigned by hand and nothing is committed
+            "group.id": "distillery-serve",  # never joined
             "enable.auto.commit": False,
             "fetch.wait.max.ms": 20,
             "log_level": 3,
@@ -116,7 +116,7 @@ def _watch(demo: RunningDemo) -> Consumer:
 
 
 def _submit(demo: RunningDemo, prompt: str) -> str:
-    body = {"user_id": USER, "command": CHANNEL_COMMAND, "options": {"prompt": prompt}}
+    body = {"user_id": USER, "command": "serve", "options": {"prompt": prompt}}
     request = urllib.request.Request(  # noqa: S310 - the loopback Discord of the running demo
         demo.page_url + "sandbox/interactions",
         data=json.dumps(body).encode(),
@@ -136,38 +136,45 @@ def _follow(
 ) -> bool:
     begun: datetime | None = None
     images: list[str] = []
-    for topic, at, event in _events(demo, consumer, request_id, timeout_seconds):
-        begun = begun or at
-        say(f"{(at - begun).total_seconds():8.3f} s  {topic:<11} {describe(event)}")
-        if isinstance(event, JobCompleted) and event.images:
-            images = [image.object_key for image in event.images]
-        if isinstance(event, RequestDelivered):
+    delivered: RequestDelivered | None = None
+    for batch in _batches(demo, consumer, request_id, timeout_seconds):
+        if delivered is not None and not batch:
             for key in images:
                 say(f"            image       {demo.objects}/{key}")
-            return event.images > 0
+            return delivered.images > 0
+        for at, topic, event in batch:
+            begun = begun or at
+            say(f"{(at - begun).total_seconds():8.3f} s  {topic:<11} {describe(event)}")
+            if isinstance(event, JobCompleted) and event.images:
+                images = [image.object_key for image in event.images]
+            delivered = event if isinstance(event, RequestDelivered) else delivered
     raise ServeError(
-        f"Request {request_id} had not ended after {timeout_seconds:.0f} s; see the logs of the demo."
+        f"Request {request_id} had not ended after {timeout_seconds:.0f} s; see the demo's logs."
     )
 
 
-def _events(
+def _batches(
     demo: RunningDemo, consumer: Consumer, request_id: str, timeout_seconds: float
-) -> Iterator[tuple[str, datetime, Event]]:
+) -> Iterator[list[tuple[datetime, str, Event]]]:
+    """What arrived in the last moment, by time: topics are read side by side, and not in the order of writing."""
     end = time.monotonic() + timeout_seconds
     while time.monotonic() < end:
-        message = consumer.poll(0.5)
-        if message is None or message.error() is not None or _correlation(message) != request_id:
-            continue
-        value = message.value()
-        if not isinstance(value, bytes):
-            continue
-        try:
-            event = decode(value)
-        except UndecodableRecord:
-            continue
-        topic = unprefixed(message.topic() or "", demo.topic_prefix) or ""
-        yield topic, from_millis(message.timestamp()[1]), event
+        messages = consumer.consume(100, timeout=0.25)
+        read = (_event(demo, message, request_id) for message in messages)
+        yield sorted((entry for entry in read if entry is not None), key=lambda entry: entry[:2])
 
 
-def _correlation(message: Any) -> str:
+def _event(demo: RunningDemo, message: Message, request_id: str) -> tuple[datetime, str, Event] | None:
+    value = message.value()
+    if message.error() is not None or _correlation(message) != request_id or not isinstance(value, bytes):
+        return None
+    try:
+        event = decode(value)
+    except UndecodableRecord:
+        return None
+    topic = unprefixed(message.topic() or "", demo.topic_prefix) or ""
+    return from_millis(message.timestamp()[1]), topic, event
+
+
+def _correlation(message: Message) -> str:
     return dict(message.headers() or []).get(CORRELATION_ID, b"").decode(errors="replace")
