@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import runpy
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -60,7 +61,5 @@ def main() -> None:
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def stage(name: str, args: tuple[str, ...]) -> None:
     """Run one stage in this process, as ``python -m services.NAME`` does."""
-    import sys
-
     sys.argv = [f"distillery stage {name}", *args]
     runpy.run_module(f"services.{name}", run_name="__main__", alter_sys=True)

@@ -14,6 +14,7 @@ from services.launcher.demo import read_running, run_demo
 from services.launcher.plan import DemoSettings
 from services.launcher.serve import ServeError, serve
 from services.launcher.stack import StackError
+from services.launcher.topics.cluster import ClusterError
 
 
 @click.command(
@@ -26,7 +27,7 @@ def demo() -> None:
     """Start the demo."""
     try:
         run_demo(os.environ, click.echo)
-    except (BrokerError, StackError, SettingsError) as error:
+    except (BrokerError, ClusterError, StackError, SettingsError) as error:
         sys.exit(f"The demo cannot start.  {error}")
 
 

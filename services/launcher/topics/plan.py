@@ -68,12 +68,9 @@ class Configure:
 
     def __str__(self) -> str:
         """For the plan."""
-        changes = (f"{k} {self.before.get(k, '(unset)')} -> {v}" for k, v in sorted(self.values.items()))
-        return (
-            f"alter   {self.kind if self.kind == 'group' else ''} {self.name}: {', '.join(changes)}".replace(
-                "alter    ", "alter   "
-            )
-        )
+        subject = f"group {self.name}" if self.kind == "group" else self.name
+        altered = (f"{k} {self.before.get(k, '(unset)')} -> {v}" for k, v in sorted(self.values.items()))
+        return f"alter   {subject}: {', '.join(altered)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +143,10 @@ def plan_group(wanted: WantedGroup, found: FoundGroup) -> Step:
     """The step for the session timeout of a group, which is lowered where the broker permits it, never raised."""
     least, now = found.least_session_timeout_ms, found.session_timeout_ms
     if now is None:
-        return Note(name=wanted.name, reason="the cluster tells nothing of group settings; its defaults hold")
+        return Note(
+            name=f"group {wanted.name}",
+            reason="the cluster tells nothing of group settings; its defaults hold",
+        )
     if now <= wanted.session_timeout_ms:
         return InOrder(name=f"group {wanted.name}")
     if least is not None and least > wanted.session_timeout_ms:
