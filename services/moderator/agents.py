@@ -8,7 +8,6 @@ from services.chassis import metrics as m
 from services.chassis.clock import Clock
 from services.chassis.outbox import Outbox
 from services.chassis.records import Received
-from services.contracts.envelope import Envelope
 from services.contracts.events import GenerationRequested, RequestDelivered, RequestModerated
 from services.moderator.decide import State, decide, evolve, first_day_kept, give_up
 from services.moderator.policy import Policy
@@ -52,8 +51,7 @@ class Moderator:
         return datetime.combine(first_day_kept(self._clock()), time(), UTC)
 
     async def _say(self, received: Received, decision: RequestModerated) -> None:
-        cause: Envelope = received.envelope
-        await self._outbox.send(decision, cause)
+        await self._outbox.send(decision, received.envelope)
         # Only now: had the send failed, the request would come again and has to be decided afresh.
         evolve(self._state(received), decision)
         code = decision.reasons[0].code if decision.reasons else "none"

@@ -25,6 +25,8 @@ from services.moderator.policy import Policy
 
 #: Today and yesterday, whose last requests may still be under way or delivered again.
 DAYS_KEPT = 2
+#: Parameters, by the intake's names, that are judged already or not at all.
+_NOT_ADDED = ("prompt", "neg")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +80,9 @@ def first_day_kept(now: datetime) -> date:
 def decide(request: GenerationRequested, state: State, policy: Policy, now: datetime) -> RequestModerated:
     """Approve or reject; a request that was decided before gets the same decision, whatever changed since.
 
-    The negative prompt is not judged: it says what the image shall not show, so ``--neg nsfw`` is common and
-    welcome.  (It cannot be turned around: the intake allows no guidance below zero.)
+    Every text that may reach the image is judged together.  The negative prompt is not among them: it says what the
+    image shall not show, so ``--neg nsfw`` is common and welcome.  It could be turned around only by a guidance
+    (``cfg``) below zero, which no manifest may allow; ours begin at 1.
     """
     user_day = state.user_day(request.reply_to.user_id, request.requested_at)
     if earlier := user_day.decisions.get(request.request_id):
@@ -105,9 +108,7 @@ def evolve(state: State, event: RequestModerated | RequestDelivered) -> State:
             if user_day := _kept_day(
                 state, request.reply_to.user_id, request.requested_at, event.moderated_at
             ):
-                user_day.decisions[request.request_id] = _decision(event)
-                if event.verdict is Verdict.APPROVED and request.request_id not in user_day.given_back:
-                    user_day.counted.add(request.request_id)
+                _remember(user_day, event)
         case RequestDelivered(outcome=Outcome.SUCCEEDED):
             pass  # it was counted when it was approved
         case RequestDelivered():
@@ -141,9 +142,15 @@ def _refusals(request: GenerationRequested, policy: Policy) -> list[Reason]:
         sentence = f"The prompt has {len(request.prompt)} characters; at most {limit} are allowed."
         return [_reason(ErrorCode.INVALID_COMMAND, "length", sentence)]
     gravest: dict[str, str] = {}
-    for rule in policy.broken_rules(request.prompt):
+    for rule in policy.broken_rules(_shown_text(request)):
         gravest.setdefault(rule.category, rule.message)
     return [_reason(ErrorCode.PROMPT_REJECTED, *broken) for broken in gravest.items()]
+
+
+def _shown_text(request: GenerationRequested) -> str:
+    """The prompt and whatever other words a workflow binds, such as a style or the name of a LoRA."""
+    others = (text for name, text in request.job.parameters.items() if name not in _NOT_ADDED)
+    return "\n".join([request.prompt, *(text for text in others if any(map(str.isalpha, text)))])
 
 
 def _quota_refusal(quota: int | None, left: int | None) -> list[Reason]:
@@ -157,14 +164,19 @@ def _reason(code: ErrorCode, category: str, message: str = "") -> Reason:
     return Reason(code=code.value, category=category, message=message or code.sentence)
 
 
-def _decision(event: RequestModerated) -> Decision:
-    return Decision(
+def _remember(user_day: UserDay, event: RequestModerated) -> None:
+    request_id = event.request.request_id
+    if request_id in user_day.decisions:  # two moderators overlapped: the first record is the one that counts
+        return
+    user_day.decisions[request_id] = Decision(
         verdict=event.verdict,
         moderated_at=event.moderated_at,
         policy_version=event.policy_version,
         reasons=tuple(event.reasons),
         quota_left=event.quota_left,
     )
+    if event.verdict is Verdict.APPROVED and request_id not in user_day.given_back:
+        user_day.counted.add(request_id)
 
 
 def _kept_day(state: State, user_id: str, requested_at: datetime, happened_at: datetime) -> UserDay | None:

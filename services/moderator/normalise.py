@@ -105,7 +105,7 @@ def _decode(piece: str, one: str) -> str:
     """Read digits and signs as letters, unless the piece is a number or a size such as ``4k`` or ``a55``."""
     core = piece.strip(_AT_ENDS)
     letters = sum(map(str.isalpha, core))
-    if letters >= 2 or (letters and not _SIGNS.isdisjoint(core)):
+    if letters + core.count("@") + core.count("$") >= 2 or (letters and not _SIGNS.isdisjoint(core)):
         return core.translate(_LETTERS[one])
     return piece
 
