@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +39,7 @@ class SidecarOptions:
     directory: Path  #: a ComfyUI checkout: it holds ``main.py``
     python: str = sys.executable  #: the interpreter that has ComfyUI's requirements
     port: int = 0  #: on 127.0.0.1; 0 = any free one, the same at every restart
-    args: tuple[str, ...] = ()  #: further arguments for ``main.py``
+    args: Sequence[str] = ()  #: further arguments for ``main.py``
     ready_seconds: float = 300.0  #: for it to answer after its start; custom nodes may take minutes
     stop_seconds: float = 10.0  #: between SIGTERM and SIGKILL
     backoff_seconds: float = 1.0  #: before it is started again after a short life, then doubled

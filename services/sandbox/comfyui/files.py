@@ -43,8 +43,15 @@ class Files:
         while self._bytes > self._kept_bytes and len(self._files) > 1:
             oldest, gone = self._files.popitem(last=False)
             self._bytes -= len(gone)
-            # The counter goes too, or names of files long gone would be kept for ever.
-            self._counters.pop((oldest.folder, oldest.subfolder, oldest.name.rpartition("_")[0][:-6]), None)
+            self.input_version += oldest.folder == "input"
+            self._forget_counter(oldest)
+
+    def _forget_counter(self, gone: FileKey) -> None:
+        """With a prefix's newest file its counter goes, or prefixes would be kept for ever."""
+        prefix = gone.name.removesuffix("_.png").rpartition("_")[0]
+        counted = (gone.folder, gone.subfolder, prefix)
+        if counted in self._counters and gone.name == _numbered(prefix, self._counters[counted]):
+            del self._counters[counted]
 
     def save(self, folder: str, prefix: str, data: bytes) -> FileKey:
         """Write ``data`` under the next free name for ``prefix``, as ComfyUI numbers its outputs.
@@ -58,13 +65,17 @@ class Files:
             _refuse(folder, prefix)
         counter = self._counters.get((folder, subfolder, name), 0) + 1
         self._counters[folder, subfolder, name] = counter
-        key = FileKey(folder, subfolder, f"{name}_{counter:05}_.png")
+        key = FileKey(folder, subfolder, _numbered(name, counter))
         self.put(key, data)
         return key
 
     def inputs(self) -> list[str]:
         """The input images as LoadImage names them: ``subfolder/name``."""
         return [posixpath.join(k.subfolder, k.name) for k in self._files if k.folder == "input"]
+
+
+def _numbered(prefix: str, number: int) -> str:
+    return f"{prefix}_{number:05}_.png"
 
 
 def _refuse(folder: str, prefix: str) -> None:
