@@ -99,6 +99,7 @@ def _webui_text(parameters: Mapping[str, str], spec: JobSpec, seed: int) -> str:
     if "width" in rest and "height" in rest:
         pairs["Size"] = f"{rest.pop('width')}x{rest.pop('height')}"
     if spec.checkpoints:
+        rest.pop("model", None)  # a name of ours for the file, which viewers look up by its own
         pairs["Model"] = spec.checkpoints[0].rpartition("/")[2].rpartition(".")[0] or spec.checkpoints[0]
     pairs |= {name.replace("_", " ").capitalize(): value for name, value in sorted(rest.items())}
     pairs["Version"] = f"distillery {__version__}"

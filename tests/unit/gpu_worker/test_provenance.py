@@ -26,7 +26,14 @@ def spec(**changes: object) -> JobSpec:
         "bindings": {},
         "seed": 41,
         "images": 2,
-        "parameters": {"prompt": "a lighthouse", "neg": "fog", "steps": "20", "cfg": "6", "ar": "16:9"},
+        "parameters": {
+            "prompt": "a lighthouse",
+            "neg": "fog",
+            "steps": "20",
+            "cfg": "6",
+            "ar": "16:9",
+            "model": "sd15",
+        },
         "checkpoints": ["sd15/v1-5.safetensors"],
     }
     return JobSpec(**(values | changes))  # type: ignore[arg-type]
