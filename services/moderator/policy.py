@@ -122,9 +122,9 @@ def _convert(raw: object, kind: type[T], field: str) -> T:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
         what, _, place = str(error).partition(" - at `$")
-        raise PolicyError(
-            f"{field}{'.' if field.count(':') else ': '}{place.strip('.`')}: {what}."
-        ) from error
+        inner = place.strip(".`")
+        before_inner = "." if ": " in field else ": "  # within a field, or within the whole file
+        raise PolicyError(f"{field}{before_inner if inner else ''}{inner}: {what}.") from error
 
 
 def _rule(rule: _RuleText) -> Rule:
