@@ -83,7 +83,7 @@ class SandboxDiscord:
         feed = http.client.HTTPConnection(self._address, timeout=seconds)
         messages: dict[str, dict[str, Any]] = {}
         try:
-            feed.request("GET", "/sandbox/events")
+            feed.request("GET", "/sandbox/events?all=1")
             stream = feed.getresponse()
             while True:
                 line = stream.readline()

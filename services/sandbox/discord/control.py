@@ -125,16 +125,17 @@ class Control:
         return reply([self._world.view(message) for message in self._world.messages.values()])
 
     async def _state(self, request: web.Request) -> web.Response:
-        return reply(self._snapshot())
+        return reply(self._snapshot(100))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events: a snapshot, then every change."""
+        """Server-sent events: a snapshot (with ``?all=1`` of every message, else the last 100), then every change."""
         response = web.StreamResponse(headers={"Cache-Control": "no-store"})
         response.content_type = "text/event-stream"
         await response.prepare(request)
         queue = self._world.listen()
         try:
-            await response.write(_sse({"kind": "snapshot", **self._snapshot()}))
+            most = None if request.query.get("all") else 100
+            await response.write(_sse({"kind": "snapshot", **self._snapshot(most)}))
             while True:
                 await response.write(_sse(await queue.get()))
         except ConnectionError:
@@ -168,7 +169,7 @@ class Control:
         self._world.token_seconds = float(body.get("token_seconds", self._world.token_seconds))
         return web.Response(status=204)
 
-    def _snapshot(self) -> dict[str, Any]:
+    def _snapshot(self, most: int | None) -> dict[str, Any]:
         world = self._world
         return {
             "connected": world.connected,
@@ -177,7 +178,7 @@ class Control:
             "guild_id": GUILDS[0],
             "channel_id": channel_of(GUILDS[0]),
             "commands": list(world.commands.values()),
-            "messages": [world.view(m) for m in list(world.messages.values())[-100:]],
+            "messages": [world.view(m) for m in list(world.messages.values())[-most if most else 0 :]],
         }
 
 

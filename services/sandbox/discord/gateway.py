@@ -1,250 +1,209 @@
-"""The gateway: one zlib stream per connection, shards, sessions with replay, and the ways in which it breaks."""
+"""The gateway: shards, sessions that can be resumed, and the ways in which it breaks."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import json
-import uuid
-import zlib
-from dataclasses import dataclass, field
+import contextlib
+import secrets
+import time
+from enum import StrEnum
 from typing import Any
 
-from aiohttp import WSMsgType, web
+import msgspec
+from aiohttp import WSCloseCode, WSMsgType, web
 
-from services.sandbox.discord.world import (
-    APPLICATION_ID,
-    BOT_TOKEN,
-    GUILDS,
-    Interaction,
-    World,
-    bot_user,
-    channel_of,
-    user_view,
+from services.sandbox.discord import views
+from services.sandbox.discord.compression import NoSuchCompression, compressor
+from services.sandbox.discord.interactions import Interaction
+from services.sandbox.discord.places import APPLICATION_ID, GUILDS, bot_user, guild, shard_of
+from services.sandbox.discord.sessions import (
+    HEARTBEAT,
+    HEARTBEAT_ACK,
+    HELLO,
+    IDENTIFY,
+    INVALID_SESSION,
+    RECONNECT,
+    RESUME,
+    Connection,
+    Session,
 )
-
-HEARTBEAT_MS = 41_250
-
-
-@dataclass(slots=True)
-class Session:
-    """One shard's session; survives its sockets, so that RESUME can replay what was missed."""
-
-    id: str
-    shard: int
-    shards: int
-    sent: list[dict[str, Any]] = field(default_factory=list)
-    sequence: int = 0
-    socket: Socket | None = None
+from services.sandbox.discord.world import World
 
 
-class Socket:
-    """A websocket with its compression context."""
+class Disturbance(StrEnum):
+    """How the gateway breaks on demand."""
 
-    def __init__(self, ws: web.WebSocketResponse) -> None:
-        self.ws = ws
-        self._zlib = zlib.compressobj()
+    RECONNECT = "reconnect"  #: op 7: the client should connect again and resume.
+    INVALIDATE = "invalidate"  #: op 9: the session is over; what was sent meanwhile is lost, as on Discord.
+    ABORT = "abort"  #: The connection breaks without a close frame; the session can be resumed.
 
-    async def send(self, frame: dict[str, Any]) -> None:
-        """One JSON frame; Z_SYNC_FLUSH ends it."""
-        data = self._zlib.compress(json.dumps(frame).encode()) + self._zlib.flush(zlib.Z_SYNC_FLUSH)
-        await self.ws.send_bytes(data)
+
+class _Refused(Exception):
+    """The gateway closes the connection: one of Discord's close codes, and why."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
 
 
 class Gateway:
     """Every shard's session."""
 
     def __init__(self, world: World) -> None:
+        self.url = ""  #: known once the server listens
         self._world = world
         self._sessions: dict[str, Session] = {}
-        self._ids = itertools.count(1)
+        self._sockets: dict[Connection, tuple[web.WebSocketResponse, web.Request]] = {}
 
-    async def serve(self, request: web.Request) -> web.WebSocketResponse:
-        """``/gw/``: one connection from HELLO to its end."""
-        ws = web.WebSocketResponse(compress=False)
-        await ws.prepare(request)
-        socket = Socket(ws)
-        await socket.send({"op": 10, "d": {"heartbeat_interval": HEARTBEAT_MS}, "s": None, "t": None})
-        session: Session | None = None
-        try:
-            async for message in ws:
-                if message.type is WSMsgType.TEXT:
-                    session = await self._frame(socket, session, json.loads(message.data))
-        finally:
-            if session is not None and session.socket is socket:
-                session.socket = None
-            self._note_connected()
-        return ws
+    def connected(self, guild_id: str) -> bool:
+        """Whether the shard of a server is connected now."""
+        return any(session.connection is not None for session in self._of(guild_id))
 
-    async def dispatch(self, interaction: Interaction) -> bool:
-        """Send INTERACTION_CREATE to the one shard that has the server; whether it is connected now."""
-        event = _interaction_event(self._world, interaction)
+    def reachable(self, guild_id: str) -> bool:
+        """Whether the shard of a server is connected, or may come back and resume."""
+        self._drop_stale()
+        return bool(self._of(guild_id))
+
+    def dispatch(self, interaction: Interaction) -> None:
+        """Send INTERACTION_CREATE to the sessions of the one shard that has the server, for now or for a resume."""
+        event = views.interaction_create(interaction, self._world.limits.file_limit)
+        for session in self._of(interaction.guild_id):
+            session.dispatch("INTERACTION_CREATE", event)
+
+    def disturb(self, how: Disturbance, shard: int | None = None) -> None:
+        """Break every connection, or those of one shard."""
         for session in list(self._sessions.values()):
-            if (int(interaction.guild_id) >> 22) % session.shards == session.shard:
-                await self._dispatch(session, "INTERACTION_CREATE", event)
-                return session.socket is not None
-        return False
-
-    async def disturb(self, how: str) -> None:
-        """``reconnect`` (op 7), ``invalidate`` (op 9, not resumable) or ``abort`` every connection."""
-        for session in list(self._sessions.values()):
-            socket = session.socket
-            if socket is None:
+            connection = session.connection
+            if connection is None or shard not in (None, session.shard):
                 continue
-            if how == "reconnect":
-                await socket.send({"op": 7, "d": None, "s": None, "t": None})
-            elif how == "invalidate":
+            if how is Disturbance.RECONNECT:
+                connection.send(RECONNECT)
+            elif how is Disturbance.INVALIDATE:
                 del self._sessions[session.id]
-                await socket.send({"op": 9, "d": False, "s": None, "t": None})
-            elif socket.ws._req is not None and socket.ws._req.transport is not None:
-                socket.ws._req.transport.abort()
+                connection.send(INVALID_SESSION, False)
+            elif (transport := self._sockets[connection][1].transport) is not None:
+                transport.abort()
 
     async def close(self) -> None:
         """Close every connection, as a server that goes down does."""
-        for session in self._sessions.values():
-            if session.socket is not None:
-                await session.socket.ws.close(code=1001)
+        for websocket, _ in list(self._sockets.values()):
+            await websocket.close(code=WSCloseCode.GOING_AWAY)
 
-    async def _frame(self, socket: Socket, session: Session | None, frame: dict[str, Any]) -> Session | None:
+    async def serve(self, request: web.Request) -> web.WebSocketResponse:
+        """``/gw/``: one connection from HELLO to its end."""
+        websocket = web.WebSocketResponse(compress=False, max_msg_size=1 << 16)
+        await websocket.prepare(request)
+        try:
+            connection = Connection(compressor(request.query.get("compress", "")))
+        except NoSuchCompression as error:
+            await websocket.close(code=4002, message=str(error).encode())
+            return websocket
+        self._sockets[connection] = websocket, request
+        writer = asyncio.create_task(connection.write_to(websocket))
+        try:
+            await self._converse(websocket, connection)
+        finally:
+            writer.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+                await writer
+            del self._sockets[connection]
+            self._detach(connection, websocket.close_code)
+        return websocket
+
+    async def _converse(self, websocket: web.WebSocketResponse, connection: Connection) -> None:
+        connection.send(HELLO, {"heartbeat_interval": round(self._world.settings.heartbeat_seconds * 1000)})
+        try:
+            async for message in websocket:
+                if message.type is WSMsgType.TEXT:
+                    self._hear(connection, _decode(message.data))
+        except _Refused as refused:
+            await websocket.close(code=refused.code, message=refused.reason.encode())
+
+    def _hear(self, connection: Connection, frame: dict[str, Any]) -> None:
         op, data = frame.get("op"), frame.get("d")
-        if op == 1:
-            await socket.send({"op": 11, "d": None, "s": None, "t": None})
-        elif op == 2:
-            return await self._identify(socket, data)
-        elif op == 6:
-            return await self._resume(socket, data)
-        return session
+        if op == HEARTBEAT:
+            connection.send(HEARTBEAT_ACK)
+        elif op in (IDENTIFY, RESUME):
+            if self._session_of(connection) is not None:
+                raise _Refused(4005, "Already authenticated.")
+            data = data if isinstance(data, dict) else {}
+            if data.get("token") != self._world.settings.bot_token:
+                raise _Refused(4004, "Authentication failed.")
+            self._identify(connection, data) if op == IDENTIFY else self._resume(connection, data)
+        elif self._session_of(connection) is None:
+            raise _Refused(4003, "Not authenticated.")
 
-    async def _identify(self, socket: Socket, data: dict[str, Any]) -> Session | None:
-        if data.get("token") != BOT_TOKEN:
-            await socket.ws.close(code=4004, message=b"Authentication failed.")
-            return None
+    def _identify(self, connection: Connection, data: dict[str, Any]) -> None:
         shard, shards = data.get("shard") or (0, 1)
-        for old in [s for s in self._sessions.values() if s.shard == shard and s.socket is None]:
-            del self._sessions[old.id]  # the same shard starts anew; its old session will not be resumed
-        session = Session(id=uuid.uuid4().hex, shard=shard, shards=shards, socket=socket)
+        if not 0 <= shard < shards:
+            raise _Refused(4010, "Invalid shard.")
+        self._drop_stale()
+        session = Session(
+            id=secrets.token_hex(16),
+            shard=shard,
+            shards=shards,
+            kept_frames=self._world.settings.kept_frames,
+            connection=connection,
+        )
         self._sessions[session.id] = session
-        guilds = [guild for guild in GUILDS if (int(guild) >> 22) % shards == shard]
+        mine = [guild_id for guild_id in GUILDS if shard_of(guild_id, shards) == shard]
         ready = {
             "v": 10,
             "user": bot_user(),
-            "guilds": [{"id": guild, "unavailable": True} for guild in guilds],
+            "guilds": [{"id": guild_id, "unavailable": True} for guild_id in mine],
             "session_id": session.id,
-            "resume_gateway_url": self._world.url.replace("http", "ws") + "/gw/",
-            "application": {"id": APPLICATION_ID, "flags": 0},
+            "session_type": "normal",
+            "resume_gateway_url": self.url,
             "shard": [shard, shards],
+            "application": {"id": APPLICATION_ID, "flags": 0},
         }
-        await self._dispatch(session, "READY", ready)
-        for guild in guilds:
-            await self._dispatch(session, "GUILD_CREATE", _guild(guild))
-        self._note_connected()
-        return session
+        session.dispatch("READY", ready)
+        for guild_id in mine:
+            session.dispatch("GUILD_CREATE", guild(guild_id))
+        self._tell_status()
 
-    async def _resume(self, socket: Socket, data: dict[str, Any]) -> Session | None:
+    def _resume(self, connection: Connection, data: dict[str, Any]) -> None:
         session = self._sessions.get(str(data.get("session_id")))
+        after = data.get("seq") or 0
+        if session is None or not isinstance(after, int) or not session.can_replay(after):
+            connection.send(INVALID_SESSION, False)
+            return
+        session.resume(connection, after)
+        self._tell_status()
+
+    def _detach(self, connection: Connection, close_code: int | None) -> None:
+        session = self._session_of(connection)
         if session is None:
-            await socket.send({"op": 9, "d": False, "s": None, "t": None})
-            return None
-        session.socket = socket
-        for frame in session.sent:
-            if frame["s"] > int(data.get("seq") or 0):
-                await socket.send(frame)
-        await self._dispatch(session, "RESUMED", {})
-        self._note_connected()
-        return session
+            return
+        session.detach(time.monotonic())
+        if close_code in (WSCloseCode.OK, WSCloseCode.GOING_AWAY):
+            self._sessions.pop(session.id, None)  # so a bot signs off for good
+        self._tell_status()
 
-    async def _dispatch(self, session: Session, name: str, data: dict[str, Any]) -> None:
-        session.sequence += 1
-        frame = {"op": 0, "t": name, "s": session.sequence, "d": data}
-        session.sent.append(frame)
-        del session.sent[:-500]
-        if session.socket is not None:
-            try:
-                await session.socket.send(frame)
-            except (ConnectionError, RuntimeError):  # it went away; RESUME will replay
-                session.socket = None
+    def _drop_stale(self) -> None:
+        oldest = time.monotonic() - self._world.settings.resume_seconds
+        for session in list(self._sessions.values()):
+            if session.detached_at is not None and session.detached_at < oldest:
+                del self._sessions[session.id]
 
-    def _note_connected(self) -> None:
-        connected = any(session.socket is not None for session in self._sessions.values())
-        if connected != self._world.connected:
-            self._world.connected = connected
-            self._world.tell({"kind": "status", "connected": connected})
+    def _session_of(self, connection: Connection) -> Session | None:
+        return next((s for s in self._sessions.values() if s.connection is connection), None)
+
+    def _of(self, guild_id: str) -> list[Session]:
+        """All sessions of the server's shard: Discord, too, tells every one, should a shard run twice."""
+        return [s for s in self._sessions.values() if shard_of(guild_id, s.shards) == s.shard]
+
+    def _tell_status(self) -> None:
+        connected = [guild_id for guild_id in GUILDS if self.connected(guild_id)]
+        self._world.feed.tell({"kind": "status", "connected": connected})
 
 
-def _guild(guild_id: str) -> dict[str, Any]:
-    return {
-        "id": guild_id,
-        "name": f"Demo server {GUILDS.index(guild_id) + 1}",
-        "owner_id": "1",
-        "member_count": 5,
-        "large": False,
-        "unavailable": False,
-        "roles": [{"id": guild_id, "name": "@everyone", "permissions": "0", "color": 0, "hoist": False,
-                   "managed": False, "mentionable": False, "position": 0}],
-        "channels": [_channel(guild_id)],
-        "members": [], "emojis": [], "stickers": [], "threads": [], "features": [], "voice_states": [],
-        "presences": [], "stage_instances": [], "guild_scheduled_events": [],
-        "preferred_locale": "en-US", "premium_tier": 0, "nsfw_level": 0, "verification_level": 0,
-        "default_message_notifications": 0, "explicit_content_filter": 0, "mfa_level": 0, "afk_timeout": 300,
-        "system_channel_flags": 0, "premium_progress_bar_enabled": False,
-    }  # fmt: skip
-
-
-def _channel(guild_id: str) -> dict[str, Any]:
-    return {
-        "id": channel_of(guild_id), "type": 0, "name": "image-lab", "guild_id": guild_id, "position": 0,
-        "permission_overwrites": [], "nsfw": False, "topic": None, "last_message_id": None,
-        "rate_limit_per_user": 0, "parent_id": None, "permissions": "562949953421311",
-    }  # fmt: skip
-
-
-def _interaction_event(world: World, interaction: Interaction) -> dict[str, Any]:
-    command = world.commands[interaction.command]
-    files = [option["value"] for option in interaction.options if option["type"] == 11]
-    resolved = {"attachments": {file: _resolved(world, file) for file in files}} if files else {}
-    return {
-        "id": interaction.id,
-        "application_id": APPLICATION_ID,
-        "type": 2,
-        "token": interaction.token,
-        "version": 1,
-        "guild_id": interaction.guild_id,
-        "channel_id": interaction.channel_id,
-        "channel": _channel(interaction.guild_id),
-        "member": {
-            "user": user_view(interaction.user_id), "permissions": "562949953421311", "roles": [],
-            "joined_at": "2026-01-01T00:00:00+00:00", "deaf": False, "mute": False, "flags": 0,
-        },
-        "data": {
-            "id": command["id"], "name": interaction.command, "type": 1, "options": interaction.options,
-            **({"resolved": resolved} if resolved else {}),
-        },
-        "locale": "en-US",
-        "guild_locale": "en-US",
-        "app_permissions": "562949953421311",
-        "context": 0,
-        "authorizing_integration_owners": {"0": interaction.guild_id},
-        "entitlements": [],
-        "attachment_size_limit": world.file_limit,
-    }  # fmt: skip
-
-
-def _resolved(world: World, file_id: str) -> dict[str, Any]:
-    body, content_type = world.files[file_id]
-    name = f"attachment.{content_type.partition('/')[2] or 'bin'}"
-    url = f"{world.url}/attachments/{file_id}/{name}"
-    return {
-        "id": file_id, "filename": name, "size": len(body), "url": url, "proxy_url": url,
-        "content_type": content_type, "ephemeral": True,
-    }  # fmt: skip
-
-
-def start_waiting_for_answer(world: World, interaction: Interaction) -> asyncio.Task[None]:
-    """After 3 s without an answer the user reads that the application did not respond."""
-
-    async def wait() -> None:
-        await asyncio.sleep(3.0)
-        if not interaction.answered:
-            world.tell({"kind": "failed", "interaction_id": interaction.id, "user_id": interaction.user_id})
-
-    return asyncio.create_task(wait())
+def _decode(text: str) -> dict[str, Any]:
+    try:
+        frame = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        frame = None
+    if not isinstance(frame, dict):
+        raise _Refused(4002, "Error while decoding payload.")
+    return frame
