@@ -208,7 +208,6 @@ class JobCompleted:
     """
 
     request_id: str
-    dispatch_id: str | None  #: none where no worker was involved
     attempt: int
     outcome: Outcome
     final: bool
@@ -216,6 +215,7 @@ class JobCompleted:
     requested_at: Instant
     reply_to: ReplyTo
     command_string: str
+    dispatch_id: str | None = None  #: none where no worker was involved
     error: ErrorInfo | None = None
     images: list[ImageRef] = field(default_factory=list)
     worker_id: str | None = None

@@ -16,18 +16,7 @@ import msgspec
 import yaml
 
 from services.contracts.errors import PermanentError
-from services.contracts.events import (
-    CancellationRequested,
-    Event,
-    GenerationRequested,
-    JobCompleted,
-    JobDispatched,
-    JobProgressed,
-    JobRecorded,
-    RequestDelivered,
-    RequestModerated,
-    WorkerReported,
-)
+from services.contracts.events import Event
 from services.contracts.schema_files import event_type_named, schemas_dir
 
 REQUESTS = "requests"
@@ -140,31 +129,9 @@ def topic(name: str) -> Topic:
     return load_topics()[name]
 
 
-def topic_of(event: Event) -> str:
-    """The name of the topic that carries this event; each event has exactly one."""
-    return topic_carrying(type(event)).name
-
-
 def topic_carrying(event_type: type[Event]) -> Topic:
     """The topic that carries events of this type."""
     return next(t for t in load_topics().values() if t.event is event_type)
-
-
-def key_of(event: Event) -> str:
-    """The record key of an event: what its topic file names in words."""
-    match event:
-        case RequestDelivered() | CancellationRequested():
-            return event.user_id
-        case RequestModerated():
-            return event.request.reply_to.user_id
-        case WorkerReported():
-            return event.worker_id
-        case JobDispatched():
-            return event.request_id
-        case JobRecorded():
-            return event.request.request_id
-        case GenerationRequested() | JobCompleted() | JobProgressed():
-            return event.reply_to.user_id
 
 
 def sized(

@@ -121,11 +121,11 @@ class Cluster:
         reason = error.args[0] if error.args else None
         if isinstance(error, TimeoutError) or (isinstance(reason, KafkaError) and reason.code() in _AWAY):
             return ClusterError(
-                f"No Kafka broker at {self._bootstrap} answered within {self._timeout:g} s, so nothing after this "
-                f"step was done: {what}.  Is it running, and is KAFKA_BOOTSTRAP_SERVERS right?"
+                f"No Kafka broker at {self._bootstrap} answered within {self._timeout:g} s when it was asked to {what}; "
+                "nothing more was tried.  Is it running, and is KAFKA_BOOTSTRAP_SERVERS right?"
             )
         said = f"{reason.name()}: {reason.str()}" if isinstance(reason, KafkaError) else str(error)
-        return ClusterError(f"Kafka refused to {what}, so nothing after it was done.  {said}")
+        return ClusterError(f"Kafka refused to {what}; nothing more was tried.  {said}")
 
 
 def _altered(change: Configure) -> ConfigResource:

@@ -1,0 +1,1 @@
+"""What holds ``schemas/`` to its own rules, and the Python side to ``schemas/``."""

@@ -1,0 +1,58 @@
+"""Publishes an event's current schema: ``python -m tests.contract.publish request_moderated``.
+
+Copies ``current.avsc`` to the next number, notes its hash, and notes the golden bytes of that version's examples.
+Before it, put examples into ``schemas/examples/<event>/<next number>`` and a heading into the event's changelog.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from services.contracts.schema_files import (
+    EVENT_TYPES,
+    event_name,
+    read_schema,
+    schemas_dir,
+)
+from tests.contract.checker import HASHES, RULES, EventFolder, content_hash
+from tests.contract.examples import examples_of
+from tests.contract.golden import write_golden
+
+
+def main(name: str) -> str | None:
+    """Publish the event of that name; returns what keeps it from being published, if anything does."""
+    event_type = next((t for t in EVENT_TYPES if event_name(t) == name), None)
+    if event_type is None:
+        return f"{name} is no event; they are {', '.join(map(event_name, EVENT_TYPES))}."
+    events = schemas_dir() / "events"
+    folder = EventFolder.read(events / name)
+    number = max(folder.published, default=0) + 1
+    if complaints := _complaints(folder, events, number):
+        return "Nothing was published.\n" + "\n".join(complaints)
+    schema = read_schema(
+        event_type, shutil.copyfile(folder.path / "current.avsc", folder.path / f"{number}.avsc")
+    )
+    with (events / HASHES).open("a", encoding="utf-8") as hashes:
+        hashes.write(f"{content_hash(schema.raw)}  {name}/{number}\n")
+    write_golden(schema, {example.name: example.record() for example in examples_of(schema)})
+    return None
+
+
+def _complaints(folder: EventFolder, events: Path, number: int) -> list[str]:
+    """What keeps the current schema from becoming version ``number``."""
+    found = [complaint for rule in RULES for complaint in rule(events)]
+    if number > 1 and folder.current == folder.published[number - 1]:
+        found.append(f"{folder.name}/current.avsc is version {number - 1} already")
+    if number not in folder.headings():
+        found.append(f"{folder.name}/CHANGELOG.md has no heading for {number}")
+    if not any((events.parent / "examples" / folder.name / str(number)).glob("*.json")):
+        found.append(f"schemas/examples/{folder.name}/{number} holds no example")
+    return found
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    sys.exit(main(sys.argv[1]))
