@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -59,9 +60,9 @@ def load_examples(event_type: type[Event] | None = None) -> list[Example]:
     ]
 
 
-def examples_of(schema: EventSchema) -> list[Example]:
+def examples_of(schema: EventSchema, examples: Path = EXAMPLES) -> list[Example]:
     """The examples of one version, or none for ``current``, which has none of its own."""
-    folder = EXAMPLES / event_name(schema.event_type) / schema.version
+    folder = examples / event_name(schema.event_type) / schema.version
     return [
         Example(schema=schema, name=path.stem, json=json.loads(path.read_text(encoding="utf-8")))
         for path in sorted(folder.glob("*.json"))

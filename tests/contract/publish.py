@@ -18,15 +18,15 @@ from services.contracts.schema_files import (
 )
 from tests.contract.checker import HASHES, RULES, EventFolder, content_hash
 from tests.contract.examples import examples_of
-from tests.contract.golden import write_golden
+from tests.contract.golden import FOLDER, write_golden
 
 
-def main(name: str) -> str | None:
+def publish(name: str, schemas: Path, golden: Path) -> str | None:
     """Publish the event of that name; returns what keeps it from being published, if anything does."""
     event_type = next((t for t in EVENT_TYPES if event_name(t) == name), None)
     if event_type is None:
         return f"{name} is no event; they are {', '.join(map(event_name, EVENT_TYPES))}."
-    events = schemas_dir() / "events"
+    events = schemas / "events"
     folder = EventFolder.read(events / name)
     number = max(folder.published, default=0) + 1
     if complaints := _complaints(folder, events, number):
@@ -36,7 +36,8 @@ def main(name: str) -> str | None:
     )
     with (events / HASHES).open("a", encoding="utf-8") as hashes:
         hashes.write(f"{content_hash(schema.raw)}  {name}/{number}\n")
-    write_golden(schema, {example.name: example.record() for example in examples_of(schema)})
+    examples = examples_of(schema, schemas / "examples")
+    write_golden(schema, {example.name: example.record() for example in examples}, golden)
     return None
 
 
@@ -55,4 +56,4 @@ def _complaints(folder: EventFolder, events: Path, number: int) -> list[str]:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    sys.exit(main(sys.argv[1]))
+    sys.exit(publish(sys.argv[1], schemas_dir(), FOLDER))
