@@ -1,91 +1,223 @@
-"""The notifier's shell: progress in passing, ends with care."""
+"""The notifier's shell: events in, messages to Discord, then ``delivered``."""
 
 from __future__ import annotations
+
+import asyncio
+import math
+from datetime import datetime, timedelta
 
 from services.chassis import metrics as m
 from services.chassis.clock import Clock
 from services.chassis.logs import get_logger
 from services.chassis.outbox import Outbox
-from services.chassis.records import Received
-from services.contracts.events import DeliveryMethod, JobProgressed, RequestDelivered
-from services.notifier import decide
-from services.notifier.decide import Final
+from services.chassis.records import Received, Record
+from services.chassis.retry import RetryLater
+from services.contracts.envelope import CORRELATION_ID
+from services.contracts.errors import ErrorCode
+from services.contracts.events import (
+    DeliveryMethod,
+    GenerationRequested,
+    JobProgressed,
+    RequestDelivered,
+    RequestModerated,
+    Verdict,
+)
+from services.notifier import decide, wording
+from services.notifier.conversation import Conversation, Timers
+from services.notifier.decide import Final, Receipt
+from services.notifier.delivered import DeliveredRequests
 from services.notifier.delivery import Delivery
 from services.notifier.policy import Policy
-from services.notifier.progress import Progress
+from services.notifier.ports import DiscordBusy, InteractionOver, Message, Messenger, MessengerError
 
 log = get_logger()
 
+#: The method label of finals that are older than the deliveries that are known.
+STALE = "STALE"
+_SWEEP_SECONDS = 60.0
+
+
+def by_request(record: Record) -> object:
+    """Records of one request are handled one after another; a rate limit on one message holds up no other.
+
+    The envelope names the request, so nothing has to be decoded for it; a foreign record without one goes by user.
+    """
+    return record.headers.get(CORRELATION_ID) or record.key
+
 
 class Notifier:
-    """Remembers by partition which requests have been answered."""
+    """Keeps one conversation per open request, and the set of those that are over."""
 
     def __init__(
         self,
         outbox: Outbox,
         metrics: m.Metrics,
         clock: Clock,
+        timers: Timers,
+        messenger: Messenger,
         delivery: Delivery,
-        progress: Progress,
         policy: Policy,
     ) -> None:
         self._outbox = outbox
         self._metrics = metrics
         self._clock = clock
+        self._timers = timers
+        self._messenger = messenger
         self._delivery = delivery
-        self._progress = progress
         self._policy = policy
-        self._answered: dict[int, set[int]] = {}
+        self._stopping = False
+        self._delivered = DeliveredRequests()
+        self._conversations: dict[str, Conversation] = {}
+        self._notes: dict[str, tuple[int, datetime, tuple[str, ...]]] = {}
 
     async def handle(self, received: Received) -> None:
         """The agent's handler."""
-        event, partition = received.event, received.record.partition
+        event = received.event
         if isinstance(event, JobProgressed):
-            if not self._is_answered(event.request_id, partition):
-                self._progress.offer(event)
-            return
-        final = decide.final_of(event)
-        if final is None or self._is_answered(final.request_id, partition):
-            return
-        if decide.is_stale(final.requested_at, self._clock(), self._policy):
-            log.warning("stale_end_skipped", request_id=final.request_id)
-            return
-        await self._progress.finish(final.request_id)
-        final, method, message_id = await self._delivery.deliver(final)
-        await self._say(received, final, method, message_id)
+            self._progressed(event, received.record)
+        elif (final := self._final_of(received)) is not None:
+            await self._finish(final, received)
+        else:
+            self.apply(received)
 
     async def give_up(self, received: Received, error: Exception) -> None:
-        """An end that cannot be told is at least on the record."""
-        final = decide.final_of(received.event)
-        if final is not None:
-            await self._say(received, final, DeliveryMethod.UNDELIVERABLE, None)
+        """A final message that failed for good ends in one plain sentence, or at least in ``delivered``."""
+        final = self._final_of(received)
+        if final is None or self._delivered.has(final.request_id, received.record.partition):
+            return
+        final = decide.failure(final, ErrorCode.INTERNAL_ERROR)
+        try:
+            receipt = await self._delivery.deliver(final)
+        except (MessengerError, RetryLater) as second:
+            log.error("request_undeliverable", request_id=final.request_id, why=str(second))
+            receipt = Receipt(final=final, method=DeliveryMethod.UNDELIVERABLE)
+        await self._record(receipt, received)
 
     def apply(self, received: Received) -> None:
-        """Fold one record of ``delivered`` (see `ReadBack`)."""
-        if isinstance(received.event, RequestDelivered):
-            self._remember(received.event.request_id, received.record.partition)
+        """Fold one record of ``delivered`` or an approval of ``moderated`` into the state; idempotent."""
+        partition = received.record.partition
+        match received.event:
+            case RequestDelivered() as event:
+                self._delivered.add(event.request_id, event.requested_at, partition)
+                self._forget(event.request_id)
+            case RequestModerated(verdict=Verdict.APPROVED) as event:
+                self._keep_notes(event.request, partition)
 
     def forget_partition(self, partition: int) -> None:
         """The partition went to another notifier."""
-        self._answered.pop(partition, None)
+        self._delivered.forget_partition(partition)
+        self._notes = {key: kept for key, kept in self._notes.items() if kept[0] != partition}
 
-    async def _say(
-        self, received: Received, final: Final, method: DeliveryMethod, message_id: str | None
-    ) -> None:
+    async def revoked(self, *_: object, **__: object) -> None:
+        """Faust's signal: before partitions go to others, whose final edits must be the last, progress edits end."""
+        await self._end_progress()
+        self._conversations.clear()
+
+    async def stop(self) -> None:
+        """Begin no progress edit any more and wait for those under way; final messages go on."""
+        self._stopping = True
+        await self._end_progress()
+
+    async def _end_progress(self) -> None:
+        await asyncio.gather(*(conversation.close() for conversation in self._conversations.values()))
+
+    def known_since(self) -> datetime:
+        """Requests from before this are not delivered, so their deliveries need not be known."""
+        return self._clock() - timedelta(seconds=self._policy.window)
+
+    def noted_since(self) -> datetime:
+        """Approvals from before this have notes that nobody waits for."""
+        return self._clock() - timedelta(seconds=self._policy.notes_window)
+
+    async def sweep_forever(self) -> None:
+        """Forget what is too old to matter, once a minute."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Forget what is too old to matter."""
         now = self._clock()
-        await self._outbox.send(decide.delivered(final, method, message_id, now), received.envelope)
-        self._remember(final.request_id, received.record.partition)
-        self._metrics.count(m.DELIVERIES, final.outcome.value, method.value)
-        seconds = (now - final.requested_at).total_seconds()
-        self._metrics.observe(m.END_TO_END, max(0.0, seconds), final.outcome.value)
+        self._delivered.forget_before(self.known_since())
+        self._notes = {key: kept for key, kept in self._notes.items() if kept[1] >= self.noted_since()}
+        over = [key for key, conversation in self._conversations.items() if conversation.is_over(now)]
+        for request_id in over:
+            del self._conversations[request_id]
 
-    def _is_answered(self, request_id: str, partition: int) -> bool:
-        return _number(request_id) in self._answered.get(partition, ())
+    def _progressed(self, event: JobProgressed, record: Record) -> None:
+        now = self._clock()
+        alive = decide.token_lives(event.reply_to, now, self._policy)
+        if alive and not self._stopping and not self._delivered.has(event.request_id, record.partition):
+            age = (now - record.appended_at).total_seconds()
+            self._conversation(event.request_id, event.reply_to.token_expires_at).take(event, age)
 
-    def _remember(self, request_id: str, partition: int) -> None:
-        self._answered.setdefault(partition, set()).add(_number(request_id))
+    async def _show(self, event: JobProgressed) -> float:
+        """Edit the message to show progress; a failure is counted and forgotten, since newer progress follows."""
+        message = Message(content=wording.progress(event, self._notes_of(event.request_id)))
+        try:
+            await self._messenger.edit_original(event.reply_to, message)
+        except DiscordBusy as busy:
+            return busy.after_seconds
+        except InteractionOver:
+            return math.inf
+        except MessengerError:
+            return 0.0
+        return 0.0
 
+    async def _finish(self, final: Final, received: Received) -> None:
+        conversation = self._conversation(final.request_id, final.reply_to.token_expires_at)
+        async with conversation.turn:
+            if self._delivered.has(final.request_id, received.record.partition):
+                self._forget(final.request_id)
+                return
+            if decide.is_stale(final, self._clock(), self._policy):
+                self._metrics.count(m.DELIVERIES, final.outcome.value, STALE)
+                log.warning(
+                    "delivery_skipped", request_id=final.request_id, why="older than known deliveries"
+                )
+                return
+            await conversation.close()
+            if conversation.receipt is None:
+                conversation.receipt = await self._delivery.deliver(final)
+            await self._record(conversation.receipt, received)
 
-def _number(request_id: str) -> int:
-    # Snowflakes as numbers take a third of the memory; any other id is told apart well enough by its hash.
-    return int(request_id) if request_id.isdecimal() else hash(request_id)
+    async def _record(self, receipt: Receipt, received: Received) -> None:
+        event = decide.delivered(receipt, self._clock())
+        await self._outbox.send(event, received.envelope)
+        # Only now: had the send failed, the request would come again and still has to be recorded.
+        self._delivered.add(event.request_id, event.requested_at, received.record.partition)
+        self._forget(event.request_id)
+        self._metrics.count(m.DELIVERIES, event.outcome.value, event.method.value)
+        seconds = max(0.0, (event.delivered_at - event.requested_at).total_seconds())
+        self._metrics.observe(m.END_TO_END, seconds, event.outcome.value)
+        log.info(
+            "request_delivered",
+            request_id=event.request_id,
+            outcome=event.outcome.value,
+            method=event.method.value,
+            images=event.images,
+            seconds=round(seconds, 3),
+        )
+
+    def _final_of(self, received: Received) -> Final | None:
+        request_id = getattr(received.event, "request_id", "")
+        return decide.final_of(received.event, self._notes_of(request_id))
+
+    def _conversation(self, request_id: str, expires_at: datetime) -> Conversation:
+        found = self._conversations.get(request_id)
+        if found is None:
+            found = Conversation(self._show, self._timers, self._policy, expires_at)
+            self._conversations[request_id] = found
+        return found
+
+    def _keep_notes(self, request: GenerationRequested, partition: int) -> None:
+        if request.notes and not self._delivered.has(request.request_id, partition):
+            self._notes[request.request_id] = (partition, request.requested_at, tuple(request.notes))
+
+    def _notes_of(self, request_id: str) -> tuple[str, ...]:
+        kept = self._notes.get(request_id)
+        return kept[2] if kept else ()
+
+    def _forget(self, request_id: str) -> None:
+        self._conversations.pop(request_id, None)
+        self._notes.pop(request_id, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from functools import partial
 
@@ -14,35 +15,36 @@ from services.chassis.object_store import (
 from services.chassis.settings import SettingsError, load
 from services.chassis.stage import Stage, run_stage, settings_or_exit
 from services.contracts.topics import COMPLETED, DELIVERED, MODERATED, PROGRESS
-from services.notifier.adapters.discord_rest import DiscordRest, point_discord_at
-from services.notifier.agents import Notifier
+from services.notifier.adapters.discord_webhook import DiscordMessenger
+from services.notifier.agents import Notifier, by_request
+from services.notifier.counting import CountingMessenger
 from services.notifier.delivery import Delivery
-from services.notifier.policy import DEFAULT
-from services.notifier.progress import Progress
 from services.notifier.settings import NotifierSettings
 
 
-def compose(stage: Stage, settings: NotifierSettings, *, store: ObjectStore) -> None:
+async def compose(stage: Stage, settings: NotifierSettings, *, store: ObjectStore) -> None:
     """Wire the notifier into its Faust app."""
-    point_discord_at(settings.discord_api_base_url)
-    messenger = DiscordRest(settings.discord_token, stage.metrics)
-    delivery = Delivery(messenger, store, stage.clock, DEFAULT)
-    progress = Progress(messenger, DEFAULT.edit_spacing)
-    notifier = Notifier(stage.outbox, stage.metrics, stage.clock, delivery, progress, DEFAULT)
-    # Ordered by key, the user's id: a user whom Discord slows down holds up nobody else.
+    policy = settings.policy()
+    discord = DiscordMessenger(settings.discord_token, settings.discord_api_base_url)
+    messenger = CountingMessenger(discord, stage.metrics)
+    memory = settings.notifier_image_memory_mib * 1024 * 1024
+    delivery = Delivery(messenger, store, stage.clock, policy, memory)
+    loop = asyncio.get_running_loop()
+    notifier = Notifier(stage.outbox, stage.metrics, stage.clock, loop, messenger, delivery, policy)
     stage.consume(
         (MODERATED, COMPLETED, PROGRESS),
         notifier.handle,
         give_up=notifier.give_up,
+        order=by_request,
         max_in_flight=settings.notifier_max_in_flight,
     )
-    stage.read_back(
-        DELIVERED,
-        apply=notifier.apply,
-        forget=notifier.forget_partition,
-        since=lambda: stage.clock() - DEFAULT.remembered,
-    )
-    stage.after_stop.append(messenger.close)
+    # Deliveries first: notes of what is delivered already are not kept.
+    for topic, since in ((DELIVERED, notifier.known_since), (MODERATED, notifier.noted_since)):
+        stage.read_back(topic, apply=notifier.apply, forget=notifier.forget_partition, since=since)
+    stage.app.on_partitions_revoked.connect(notifier.revoked, weak=False)
+    stage.background.append(notifier.sweep_forever)
+    stage.on_stop.append(notifier.stop)
+    stage.after_stop.append(discord.close)
 
 
 def main() -> None:

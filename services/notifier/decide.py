@@ -1,11 +1,13 @@
-"""What an event means for its user: nothing, a progress edit, or the final message.  Pure."""
+"""The notifier's decisions: what a message must say, when, and by which way.  Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
-from services.contracts.errors import ErrorCode, error_info
+from services.contracts.errors import ErrorCode
 from services.contracts.events import (
     DeliveryMethod,
     Event,
@@ -20,110 +22,190 @@ from services.contracts.events import (
     Verdict,
 )
 from services.notifier import wording
-from services.notifier.policy import Policy
+from services.notifier.policy import NONCE_LIMIT, Policy
 
-_ORDER = {Phase.UNKNOWN: 0, Phase.QUEUED: 1, Phase.STARTING: 2, Phase.RUNNING: 3, Phase.SAVING: 4}
+#: Between two attempts the request is in the queue again, with the number of the attempt that failed.
+_ORDER = {Phase.STARTING: 1, Phase.RUNNING: 2, Phase.SAVING: 3, Phase.QUEUED: 4}
+_ENDS = {
+    Outcome.CANCELLED: ErrorCode.CANCELLED,
+    Outcome.EXPIRED: ErrorCode.EXPIRED,
+    Outcome.REJECTED: ErrorCode.PROMPT_REJECTED,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Final:
-    """The end of a request, as its user gets it."""
+    """The last state of one request's message: images with a text over them, or a text alone."""
 
     request_id: str
     reply_to: ReplyTo
     requested_at: datetime
     outcome: Outcome
     text: str
-    images: tuple[ImageRef, ...] = ()
+    command_string: str = ""
+    seconds: float = 0.0  #: from the request to its end
+    notes: tuple[str, ...] = ()
+    images: tuple[ImageRef, ...] = ()  #: at least one where ``outcome`` is SUCCEEDED, else none
     error_code: str | None = None
 
 
-def final_of(event: Event | None) -> Final | None:
-    """The end that an event brings, if it brings one."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What the user was told at last, and how."""
+
+    final: Final
+    method: DeliveryMethod
+    images: int = 0
+    message_id: str | None = None
+
+
+def final_of(event: Event | None, notes: Sequence[str] = ()) -> Final | None:
+    """The final state that an event asks for; none where the request goes on or the event is no end."""
     match event:
-        case RequestModerated(verdict=Verdict.REJECTED, request=request):
-            return Final(
-                request_id=request.request_id,
-                reply_to=request.reply_to,
-                requested_at=request.requested_at,
-                outcome=Outcome.REJECTED,
-                text=wording.rejected(event),
-                error_code=event.reasons[0].code if event.reasons else None,
-            )
         case JobCompleted(final=True):
-            return _completed(event)
+            return _completed(event, tuple(notes))
+        case RequestModerated(verdict=Verdict.REJECTED):
+            return _rejected(event)
         case _:
             return None
 
 
-def _completed(event: JobCompleted) -> Final:
-    outcome, error = event.outcome, event.error
-    if outcome is Outcome.SUCCEEDED and not event.images:
-        # The original delivered ``null`` as if it were images (F3): success without any is a failure.
-        outcome, error = Outcome.FAILED, error_info(ErrorCode.NO_IMAGES)
-    text = wording.finished(event) if outcome is event.outcome else _failed_text(event, outcome)
-    return Final(
-        request_id=event.request_id,
-        reply_to=event.reply_to,
-        requested_at=event.requested_at,
-        outcome=outcome,
-        text=text,
-        images=tuple(event.images) if outcome is Outcome.SUCCEEDED else (),
-        error_code=error.code if error else None,
-    )
-
-
-def without_images(final: Final) -> Final:
-    """The end of a request whose images have vanished from the object store."""
-    error = error_info(ErrorCode.STORAGE_UNAVAILABLE)
-    text = f"{final.text}\n{wording.failure(error, Outcome.FAILED)}"
-    return Final(
-        request_id=final.request_id,
-        reply_to=final.reply_to,
-        requested_at=final.requested_at,
+def failure(final: Final, code: ErrorCode) -> Final:
+    """The same request's message, saying that it failed."""
+    return replace(
+        final,
         outcome=Outcome.FAILED,
-        text=text,
-        error_code=error.code,
+        text=wording.failed(final.reply_to.user_id, final.command_string, code.value),
+        images=(),
+        error_code=code.value,
     )
 
 
-def _failed_text(event: JobCompleted, outcome: Outcome) -> str:
-    command = wording.bold(event.command_string, wording.LIMIT - 400)
-    sentence = wording.failure(error_info(ErrorCode.NO_IMAGES), outcome)
-    return f"<@{event.reply_to.user_id}> {command}\n{sentence}"
+def with_found(final: Final, found: Sequence[ImageRef]) -> Final:
+    """The message for the images that the object store really had; without any, a failure."""
+    if len(found) == len(final.images):
+        return final
+    if not found:
+        return failure(final, ErrorCode.STORAGE_UNAVAILABLE)
+    gone = len(final.images) - len(found)
+    further = wording.missing(gone, len(final.images))
+    return replace(final, images=tuple(found), text=_drawn(final, further))
 
 
-def is_stale(requested_at: datetime, now: datetime, policy: Policy) -> bool:
-    """Whether the request is so old that it is not known any more whether it was answered."""
-    return now - requested_at >= policy.remembered
+def with_links(final: Final, urls: Sequence[str | None]) -> Final:
+    """The message for images that no attachment can hold."""
+    further = wording.links(urls, [image.object_key for image in final.images])
+    return replace(final, text=_drawn(final, further))
 
 
-def token_is_gone(final: Final, now: datetime, policy: Policy) -> bool:
-    """Whether the interaction's token has expired, or is about to."""
-    return now >= final.reply_to.token_expires_at - policy.token_margin
+def is_stale(final: Final, now: datetime, policy: Policy) -> bool:
+    """Whether the request is older than the deliveries that are known, so that it may have been delivered."""
+    return now - final.requested_at > timedelta(seconds=policy.window)
 
 
-def supersedes(new: JobProgressed, old: JobProgressed | None) -> bool:
-    """Whether ``new`` is as far as what was shown, or further: progress never falls within an attempt."""
-    return old is None or _rank(new) >= _rank(old)
+def token_lives(reply_to: ReplyTo, now: datetime, policy: Policy) -> bool:
+    """Whether the interaction's token can still edit the original response."""
+    return now + timedelta(seconds=policy.token_margin) < reply_to.token_expires_at
 
 
-def _rank(event: JobProgressed) -> tuple[int, int, int]:
-    return event.attempt, _ORDER[event.phase], event.percent
+def wait_for_answer(final: Final, now: datetime, tries: int, policy: Policy) -> float | None:
+    """Seconds until an interaction that Discord does not know may be known; none = the message is gone.
+
+    The notifier races the bot's first answer, without which Discord knows no original response.
+    """
+    age = (now - final.requested_at).total_seconds()
+    if age > policy.unknown_until:
+        return None
+    return min(1.0, policy.unknown_wait * policy.unknown_growth ** min(tries - 1, 20))
 
 
-def delivered(
-    final: Final, method: DeliveryMethod, message_id: str | None, now: datetime
-) -> RequestDelivered:
+def room(reply_to: ReplyTo, policy: Policy) -> int:
+    """Bytes that the files of one request may have together."""
+    return max(0, reply_to.filesize_limit - policy.request_overhead)
+
+
+def nonce(request_id: str) -> str:
+    """The request's own nonce: the same at every try, so that Discord answers with the message that is there."""
+    if len(request_id) <= NONCE_LIMIT:
+        return request_id
+    return hashlib.sha256(request_id.encode()).hexdigest()[:NONCE_LIMIT]
+
+
+def delivered(receipt: Receipt, now: datetime) -> RequestDelivered:
     """The event that says so."""
+    final = receipt.final
     return RequestDelivered(
         request_id=final.request_id,
         user_id=final.reply_to.user_id,
         outcome=final.outcome,
-        method=method,
+        method=receipt.method,
         delivered_at=now,
         requested_at=final.requested_at,
-        images=len(final.images) if method is not DeliveryMethod.UNDELIVERABLE else 0,
-        message_id=message_id,
+        images=receipt.images,
+        message_id=receipt.message_id,
         error_code=final.error_code,
     )
+
+
+def is_news(new: JobProgressed, old: JobProgressed | None) -> bool:
+    """Whether ``new`` tells more than ``old``, in whatever order they arrive: attempts and percent only grow."""
+    if new.phase is Phase.UNKNOWN:
+        return False
+    if old is None or _rank(new) != _rank(old):
+        return old is None or _rank(new) > _rank(old)
+    if new.phase is Phase.QUEUED:
+        return new.progressed_at > old.progressed_at
+    return new.percent > old.percent
+
+
+def wait_before_first_edit(age: float, policy: Policy) -> float:
+    """Seconds until news of ``age`` seconds may be a message's first progress edit by this process.
+
+    After a restart old news comes again: it waits one spacing for newer, so that a message that showed 80 % does not
+    fall back to what was before.
+    """
+    return policy.first_edit_wait if age < policy.edit_spacing else policy.edit_spacing
+
+
+def _rank(event: JobProgressed) -> tuple[int, int]:
+    first = event.phase is Phase.QUEUED and event.attempt == 0
+    return event.attempt, 0 if first else _ORDER.get(event.phase, 0)
+
+
+def _completed(event: JobCompleted, notes: tuple[str, ...]) -> Final:
+    final = Final(
+        request_id=event.request_id,
+        reply_to=event.reply_to,
+        requested_at=event.requested_at,
+        outcome=event.outcome,
+        text="",
+        command_string=event.command_string,
+        seconds=(event.completed_at - event.requested_at).total_seconds(),
+        notes=notes,
+    )
+    if event.outcome is Outcome.SUCCEEDED:
+        if not event.images:
+            return failure(final, ErrorCode.NO_IMAGES)
+        return replace(final, images=tuple(event.images), text=_drawn(final))
+    code = event.error.code if event.error else _ENDS.get(event.outcome, ErrorCode.INTERNAL_ERROR).value
+    outcome = Outcome.FAILED if event.outcome is Outcome.UNKNOWN else event.outcome
+    text = wording.failed(event.reply_to.user_id, event.command_string, code)
+    return replace(final, outcome=outcome, text=text, error_code=wording.public_code(code))
+
+
+def _rejected(event: RequestModerated) -> Final:
+    request = event.request
+    code = event.reasons[0].code if event.reasons else ErrorCode.PROMPT_REJECTED.value
+    return Final(
+        request_id=request.request_id,
+        reply_to=request.reply_to,
+        requested_at=request.requested_at,
+        outcome=Outcome.REJECTED,
+        text=wording.rejected(request.reply_to.user_id, event.reasons),
+        error_code=wording.public_code(code),
+    )
+
+
+def _drawn(final: Final, further: str = "") -> str:
+    user_id = final.reply_to.user_id
+    return wording.drawn(user_id, final.command_string, final.seconds, final.notes, further)

@@ -1,114 +1,165 @@
-"""The final message: by an edit while the interaction lives, else into the channel; smaller, or as links, if too large."""
+"""Final messages: images read from the object store, made to fit, sent by the way that is open."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from collections.abc import Iterator
+from dataclasses import replace
 
 from services.chassis.clock import Clock
 from services.chassis.logs import get_logger
-from services.chassis.object_store import ObjectNotFound, ObjectStore, ObjectStoreError
+from services.chassis.object_store import (
+    InvalidObjectKey,
+    ObjectNotFound,
+    ObjectStore,
+    ObjectStoreDenied,
+    ObjectStoreUnreachable,
+)
 from services.chassis.retry import RetryLater
-from services.contracts.events import DeliveryMethod
-from services.notifier import shrink, wording
-from services.notifier.decide import Final, token_is_gone, without_images
-from services.notifier.policy import Policy
+from services.contracts.events import DeliveryMethod, ImageRef
+from services.notifier import decide
+from services.notifier.budget import ByteBudget
+from services.notifier.decide import Final, Receipt
+from services.notifier.pictures import NotAPicture, extension_of, reencode
+from services.notifier.policy import Encoding, Policy
 from services.notifier.ports import (
-    Away,
+    ChannelClosed,
+    DiscordBusy,
     File,
+    FilesTooLarge,
+    InteractionOver,
     Message,
     Messenger,
-    NotAnsweredYet,
-    Refused,
-    TokenExpired,
-    TooLarge,
+    OriginalUnknown,
 )
 
 log = get_logger()
-LINK_SECONDS = 7 * 24 * 3600
-_FIRST_WAIT, _LONGEST_WAIT = 0.05, 0.5
 
 
 class Delivery:
-    """Tells one user one end; safe to repeat."""
+    """Brings a request's message to its final state.  Repeatable: the same final gives the same state."""
 
-    def __init__(self, messenger: Messenger, store: ObjectStore, clock: Clock, policy: Policy) -> None:
+    def __init__(
+        self, messenger: Messenger, store: ObjectStore, clock: Clock, policy: Policy, memory_bytes: int
+    ) -> None:
         self._messenger = messenger
         self._store = store
         self._clock = clock
         self._policy = policy
+        self._memory = ByteBudget(memory_bytes)
+        self._shrinking = asyncio.Lock()  # one picture at a time is decoded, for the memory's sake
 
-    async def deliver(self, final: Final) -> tuple[Final, DeliveryMethod, str | None]:
-        """Deliver ``final``; returns what was delivered, how, and the message's id.
+    async def deliver(self, final: Final) -> Receipt:
+        """Tell the user.
 
         Raises:
-            RetryLater: Discord or the object store is away; nothing was lost.
+            RetryLater: Discord or the object store is away or busy.
+            MessageRefused: Discord finds fault with the message.
         """
         try:
-            files = await asyncio.to_thread(self._load, final)
-        except ObjectNotFound:
-            log.error("images_vanished", request_id=final.request_id)
-            final, files = without_images(final), ()
-        except ObjectStoreError as error:
-            raise RetryLater(f"The object store is away: {error}", after_seconds=2.0) from error
+            if not final.images:
+                return await self._send(final, ())
+            async with self._memory.hold(sum(image.bytes for image in final.images)):
+                return await self._with_images(final)
+        except DiscordBusy as busy:
+            raise RetryLater(str(busy), busy.after_seconds) from busy
+
+    async def _with_images(self, final: Final) -> Receipt:
+        read = await asyncio.gather(*(self._read(final, image) for image in final.images))
+        found = [(image, data) for image, data in zip(final.images, read, strict=True) if data]
+        final = decide.with_found(final, [image for image, _ in found])
+        if not final.images:
+            return await self._send(final, ())
+        return await self._attached(final, found)
+
+    async def _attached(self, final: Final, found: list[tuple[ImageRef, bytes]]) -> Receipt:
+        limit = decide.room(final.reply_to, self._policy)
+        for encoding in (None, *self._policy.encodings):
+            files = await self._files(found, encoding)
+            size = sum(len(file.data) for file in files)
+            if not files or size > limit:
+                continue
+            try:
+                return await self._send(final, files)
+            except FilesTooLarge as error:
+                log.warning("files_refused", request_id=final.request_id, bytes=size, why=str(error))
+                limit = int(size * self._policy.shrink_after_refusal)
+        return await self._linked(final)
+
+    async def _linked(self, final: Final) -> Receipt:
+        urls = [self._store.url(image.object_key, self._policy.link_life) for image in final.images]
+        log.warning("images_linked", request_id=final.request_id, links=sum(url is not None for url in urls))
+        receipt = await self._send(decide.with_links(final, urls), ())
+        return replace(receipt, images=len(final.images))
+
+    async def _files(
+        self, found: list[tuple[ImageRef, bytes]], encoding: Encoding | None
+    ) -> tuple[File, ...]:
+        """The images as files; none where one does not take the encoding."""
+        if encoding is None:
+            return tuple(_named(found))
         try:
-            method, message_id = await self._say(final, files)
-        except Away as error:
-            raise RetryLater(f"Discord is away: {error}", after_seconds=error.after_seconds) from error
-        except Refused as error:
-            log.error("message_refused", request_id=final.request_id, why=str(error))
-            return final, DeliveryMethod.UNDELIVERABLE, None
-        return final, method, message_id
+            async with self._shrinking:
+                return await asyncio.to_thread(_reencoded, found, encoding)
+        except NotAPicture as error:
+            log.warning("image_not_shrunk", encoding=encoding.format, why=str(error))
+            return ()
 
-    async def _say(self, final: Final, files: tuple[File, ...]) -> tuple[DeliveryMethod, str | None]:
-        limit = final.reply_to.filesize_limit
-        message = Message(text=final.text, files=files)
-        if not shrink.fits(files, limit):
-            message = await self._smaller(final, files, limit)
-        for _ in range(3):
-            try:
-                return await self._edit_or_post(final, message)
-            except TooLarge:  # Discord's own idea of the limit is smaller than what it told us
-                limit //= 2
-                message = await self._smaller(final, files, limit)
-        return await self._edit_or_post(final, self._linked(final))
+    async def _read(self, final: Final, image: ImageRef) -> bytes | None:
+        """The image, or none where the store has no picture under that key."""
+        try:
+            stored = await asyncio.to_thread(self._store.get, image.object_key)
+        except (ObjectNotFound, InvalidObjectKey) as error:
+            log.error("image_missing", request_id=final.request_id, why=type(error).__name__)
+            return None
+        except ObjectStoreUnreachable as error:
+            raise RetryLater(str(error), self._policy.unreachable_wait) from error
+        except ObjectStoreDenied as error:
+            # Credentials are mended by people, so worth waiting for while the user still sees "saving".
+            if decide.token_lives(final.reply_to, self._clock(), self._policy):
+                raise RetryLater(str(error), self._policy.denied_wait) from error
+            log.error("image_denied", request_id=final.request_id, why=str(error))
+            return None
+        if extension_of(stored.data) is None:
+            log.error("image_is_none", request_id=final.request_id, bytes=len(stored.data))
+            return None
+        return stored.data
 
-    async def _edit_or_post(self, final: Final, message: Message) -> tuple[DeliveryMethod, str | None]:
-        if not token_is_gone(final, self._clock(), self._policy):
+    async def _send(self, final: Final, files: tuple[File, ...]) -> Receipt:
+        """By an edit while the interaction can be answered, else by a channel message."""
+        message = Message(content=final.text, files=files)
+        receipt = Receipt(final=final, method=DeliveryMethod.EDIT, images=len(files))
+        if decide.token_lives(final.reply_to, self._clock(), self._policy):
             try:
-                return DeliveryMethod.EDIT, await self._edit(final, message)
-            except (TokenExpired, NotAnsweredYet) as error:
-                log.info("edit_impossible", request_id=final.request_id, why=type(error).__name__)
-        if not self._messenger.can_post:
-            raise Refused("The interaction has expired, and without DISCORD_TOKEN there is no other way.")
-        message_id = await self._messenger.post(final.reply_to, message, nonce=final.request_id[-25:])
-        return DeliveryMethod.CHANNEL_MESSAGE, message_id
+                return replace(receipt, message_id=await self._edit(final, message))
+            except (OriginalUnknown, InteractionOver) as error:
+                log.info("edit_not_possible", request_id=final.request_id, why=str(error))
+        try:
+            nonce = decide.nonce(final.request_id)
+            message_id = await self._messenger.post_to_channel(final.reply_to, message, nonce)
+        except ChannelClosed as error:
+            log.error("request_undeliverable", request_id=final.request_id, why=str(error))
+            return replace(receipt, method=DeliveryMethod.UNDELIVERABLE, images=0)
+        return replace(receipt, method=DeliveryMethod.CHANNEL_MESSAGE, message_id=message_id)
 
     async def _edit(self, final: Final, message: Message) -> str:
-        """Edit the original; while the bot's own answer may still be on its way, try again shortly."""
-        wait = _FIRST_WAIT
+        tries = 0
         while True:
+            tries += 1
             try:
                 return await self._messenger.edit_original(final.reply_to, message)
-            except NotAnsweredYet:
-                if self._age(final.requested_at) > self._policy.answer_wait.total_seconds():
+            except OriginalUnknown:
+                wait = decide.wait_for_answer(final, self._clock(), tries, self._policy)
+                if wait is None:
                     raise
                 await asyncio.sleep(wait)
-                wait = min(wait * 2, _LONGEST_WAIT)
 
-    async def _smaller(self, final: Final, files: tuple[File, ...], limit: int) -> Message:
-        fitted = await asyncio.to_thread(shrink.fitted, files, limit)
-        return Message(text=final.text, files=fitted) if fitted is not None else self._linked(final)
 
-    def _linked(self, final: Final) -> Message:
-        urls = [self._store.url(image.object_key, LINK_SECONDS) for image in final.images]
-        return Message(text=wording.links(final.text, [url for url in urls if url]))
+def _named(found: list[tuple[ImageRef, bytes]]) -> Iterator[File]:
+    """Each image under a name that says its seed and nothing of its user."""
+    for number, (image, data) in enumerate(found, 1):
+        yield File(name=f"distillery-{number}-seed-{image.seed}.{extension_of(data)}", data=data)
 
-    def _load(self, final: Final) -> tuple[File, ...]:
-        return tuple(
-            File(name=f"{number}-{image.seed}.png", data=self._store.get(image.object_key).data)
-            for number, image in enumerate(final.images, 1)
-        )
 
-    def _age(self, since: datetime) -> float:
-        return (self._clock() - since).total_seconds()
+def _reencoded(found: list[tuple[ImageRef, bytes]], encoding: Encoding) -> tuple[File, ...]:
+    return tuple(_named([(image, reencode(data, encoding)) for image, data in found]))

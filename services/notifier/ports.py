@@ -1,74 +1,89 @@
-"""What the notifier needs of Discord."""
+"""What the notifier asks of Discord: a port of two calls, its values and its failures."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
+from services.contracts.errors import DistilleryError, PermanentError, RetryableError
 from services.contracts.events import ReplyTo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A file of a message."""
+    """A file to attach."""
 
     name: str
-    data: bytes = field(repr=False)
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A whole message: an edit to it leaves nothing of what was there."""
+    """What a message shall look like."""
 
-    text: str
-    files: tuple[File, ...] = ()
-
-
-class DiscordError(Exception):
-    """Discord did not do what was asked."""
+    content: str  #: at most 2,000 characters
+    #: What is attached afterwards, in place of all that was; a final message also loses its buttons.
+    #: None = progress: files and buttons stay as they are.
+    files: tuple[File, ...] | None = None
 
 
-class TokenExpired(DiscordError):
-    """The interaction cannot be answered any more."""
+class MessengerError(DistilleryError):
+    """Discord did not take a message; ``status`` is the label of ``distillery_discord_calls_total``."""
 
-
-class NotAnsweredYet(DiscordError):
-    """There is no message to edit: the bot's first answer has not arrived, or never will."""
-
-
-class TooLarge(DiscordError):
-    """The files are larger than Discord takes here."""
-
-
-class Refused(DiscordError):
-    """Discord refuses for good: channel gone, no permission, or malformed."""
-
-
-class Away(DiscordError):
-    """Discord does not answer, is broken or wants us to wait; ``after_seconds`` from now it may work."""
-
-    def __init__(self, why: str, after_seconds: float = 1.0) -> None:
+    def __init__(self, why: str, status: str) -> None:
         super().__init__(why)
-        self.after_seconds = after_seconds
+        self.status = status
+
+
+class DiscordBusy(MessengerError, RetryableError):
+    """A rate limit, an outage or a broken connection: the same call succeeds later."""
+
+    def __init__(self, why: str, status: str, after_seconds: float) -> None:
+        super().__init__(why, status)
+        self.after_seconds = after_seconds  #: the least wait
+
+
+class OriginalUnknown(MessengerError):
+    """There is no original response: the bot has not answered yet, or somebody deleted the message."""
+
+
+class InteractionOver(MessengerError):
+    """The interaction's token answers nothing any more."""
+
+
+class FilesTooLarge(MessengerError):
+    """The files together are more than may be attached here."""
+
+
+class ChannelClosed(MessengerError):
+    """The bot cannot write to that channel: gone, no permission, or no bot token is set."""
+
+
+class MessageRefused(MessengerError, PermanentError):
+    """Discord finds fault with the message itself."""
 
 
 class Messenger(Protocol):
-    """Writes messages.  Every method raises `Away`, `TooLarge` or `Refused` where Discord does so."""
+    """Writes to users.  Every call is repeatable without a visible effect, and raises `MessengerError`."""
 
-    async def edit_original(self, to: ReplyTo, message: Message) -> str:
-        """Make the interaction's first message read ``message``; idempotent.  Returns the message's id.
+    async def edit_original(self, reply_to: ReplyTo, message: Message) -> str:
+        """Edit the original response of an interaction; nobody is notified.  Returns the message's id.
 
         Raises:
-            TokenExpired: past 15 minutes.
-            NotAnsweredYet: there is none.
+            OriginalUnknown: not answered yet, or deleted.
+            InteractionOver: the token has expired.
+            FilesTooLarge: send less.
+            DiscordBusy: later.
         """
 
-    async def post(self, to: ReplyTo, message: Message, *, nonce: str) -> str:
-        """Write ``message`` into the channel, mentioning nobody but its user; once per ``nonce``.
+    async def post_to_channel(self, reply_to: ReplyTo, message: Message, nonce: str) -> str:
+        """Post to the channel as the bot; notifies the requester only.  Returns the message's id.
 
-        Returns the message's id.
+        Args:
+            nonce: at most 25 characters; a second post with it within minutes returns the first one's id.
+
+        Raises:
+            ChannelClosed: this channel, or any, is out of reach.
+            FilesTooLarge: send less.
+            DiscordBusy: later.
         """
-
-    @property
-    def can_post(self) -> bool:
-        """Whether `post` is possible: it needs the bot's token."""

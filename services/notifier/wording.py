@@ -1,67 +1,164 @@
-"""What the notifier says.  Pure."""
+"""What the notifier writes to users.  Pure.
+
+Every text fits one Discord message: where it would not, the command string is cut, never the news.
+"""
 
 from __future__ import annotations
 
-from services.contracts.events import ErrorInfo, JobCompleted, JobProgressed, Outcome, Phase, RequestModerated
+import re
+from collections.abc import Sequence
 
-LIMIT = 2000  #: characters of a Discord message
-_SPECIAL = frozenset("\\*_~`|>#<[]")
+from services.contracts.errors import ErrorCode
+from services.contracts.events import JobProgressed, Phase, Reason
+from services.notifier.policy import CONTENT_LIMIT
 
-
-def progress(event: JobProgressed) -> str:
-    """Where an unfinished request is."""
-    command = bold(event.command_string, LIMIT - 100)
-    match event.phase:
-        case Phase.QUEUED:
-            place = f", place {event.queue_place}" if event.queue_place else ""
-            eta = f", about {event.eta_seconds:.0f} s" if event.eta_seconds is not None else ""
-            return f"In the queue{place}{eta}: {command}"
-        case Phase.STARTING:
-            return f"Starting: {command}"
-        case Phase.SAVING:
-            return f"Saving, 100 %: {command}"
-        case _:
-            return f"Drawing, {event.percent} %: {command}"
-
-
-def finished(event: JobCompleted) -> str:
-    """The final message of a request that went to a worker."""
-    who, command = f"<@{event.reply_to.user_id}>", bold(event.command_string, LIMIT - 400)
-    seconds = (event.completed_at - event.requested_at).total_seconds()
-    if event.outcome is Outcome.SUCCEEDED:
-        return f"{who} {command} ({seconds:.1f} s)"
-    return f"{who} {command}\n{failure(event.error, event.outcome)}"
-
-
-def failure(error: ErrorInfo | None, outcome: Outcome) -> str:
-    """One plain sentence and the stable code."""
-    if error is None:
-        return f"This request ended without images. [{outcome.value.lower()}]"
-    return f"{escape(error.message)[:300]} [{error.code}]"
-
-
-def rejected(event: RequestModerated) -> str:
-    """The final message of a request that the moderator refused."""
-    request = event.request
-    who, command = f"<@{request.reply_to.user_id}>", bold(request.command_string, LIMIT - 600)
-    reasons = "\n".join(f"{escape(reason.message)[:250]} [{reason.code}]" for reason in event.reasons[:2])
-    return f"{who} {command}\n{reasons or 'This request was rejected. [rejected]'}"
-
-
-def links(text: str, urls: list[str]) -> str:
-    """The final message where Discord takes no files of this size."""
-    if not urls:
-        return f"{text}\n-# The images are too large for Discord here; they are kept, and an operator can find them."
-    listed = "\n".join(f"[image {number}]({url})" for number, url in enumerate(urls, 1))
-    return f"{text}\n{listed}"[:LIMIT]
-
-
-def bold(text: str, limit: int) -> str:
-    """A user's text, escaped and cut to ``limit`` characters, in bold."""
-    safe = escape(text)
-    return f"**{safe if len(safe) <= limit else safe[:limit].rstrip(chr(92)) + '…'}**"
+_BAR_CELLS = 10
+_NOTES_LIMIT = 600  #: characters of all notes together
+_COMMAND_LEAST = 150  #: characters that are left for the command string whatever else is said
+_REASON_LIMIT = 500  #: characters of a moderator's sentence
+_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+#: Discord shows a backslash and ASCII punctuation as that punctuation, whatever it would mean otherwise.  A colon
+#: means something only before ``//`` (a link, which would be unfurled) or around an emoji's name.
+_SPECIAL = re.compile(r"[\\*_~|`<>@#\[\]]|:(?=//|\w+:)")
 
 
 def escape(text: str) -> str:
-    """A user's text, such that Discord shows it as typed and mentions nobody."""
-    return "".join("\\" + letter if letter in _SPECIAL else letter for letter in text).replace("@", "@\u200b")
+    """A user's text on one line, such that Discord shows it as typed: no markdown, mention, emoji or link."""
+    return _SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))
+
+
+def length(text: str) -> int:
+    """In UTF-16 units, as clients count; what counts code points counts no more."""
+    return len(text) + sum(letter > "\uffff" for letter in text)
+
+
+def clip(text: str, limit: int) -> str:
+    """The escaped form of ``text`` in at most ``limit`` characters, cut before it is escaped."""
+    escaped = escape(text)
+    if length(escaped) <= limit:
+        return escaped
+    kept = " ".join(text.split())[: max(0, limit - 1)]
+    while kept and length(escape(kept)) > limit - 1:
+        # An escaped letter takes two places, so never more than half of the surplus has to go.
+        kept = kept[: -max(1, (length(escape(kept)) - limit + 1) // 2)]
+    return escape(kept) + "…" if limit > 0 else ""
+
+
+def framed(before: str, command: str, after: str) -> str:
+    """``before``, the command string in bold, ``after``: at most one message long."""
+    room = CONTENT_LIMIT - length(before) - length(after) - len("****")
+    shown = clip(command, room)
+    return f"{before}**{shown}**{after}" if shown else f"{before}{after}"[:CONTENT_LIMIT]
+
+
+def noted(notes: Sequence[str], taken: int = 0) -> str:
+    """The notes as small lines below a text, as far as they fit beside ``taken`` characters."""
+    text, room = "", min(_NOTES_LIMIT, CONTENT_LIMIT - _COMMAND_LEAST - taken)
+    for note in notes:
+        line = "\n-# " + clip(note, 200)
+        if length(text + line) > room:
+            break
+        text += line
+    return text
+
+
+def progress(event: JobProgressed, notes: Sequence[str] = ()) -> str:
+    """How an unfinished request stands."""
+    before, after = _stand(event)
+    return framed(before, event.command_string, after + noted(notes))
+
+
+def drawn(user_id: str, command: str, seconds: float, notes: Sequence[str] = (), further: str = "") -> str:
+    """Over the finished images; ``further`` is a sentence of its own."""
+    after = f" ({max(0.0, seconds):.1f} seconds)" + (f"\n{further}" if further else "")
+    return framed(f"{mention(user_id)} ", command, after + noted(notes, length(after)))
+
+
+def failed(user_id: str, command: str, code: str) -> str:
+    """Why there are no images: the code's own sentence, whatever the failure said of itself."""
+    return framed(f"{mention(user_id)} ", command, f"\n{sentence(code)} [{public_code(code)}]")
+
+
+def rejected(user_id: str, reasons: Sequence[Reason]) -> str:
+    """Why a request was refused.  The prompt is not repeated: the message may stand in a public channel."""
+    code = reasons[0].code if reasons else ErrorCode.PROMPT_REJECTED.value
+    said = clip(reasons[0].message, _REASON_LIMIT) if reasons else ""
+    return f"{mention(user_id)} {said or sentence(code)} [{public_code(code)}]"
+
+
+def missing(count: int, total: int) -> str:
+    """That some of the images are not there."""
+    code = ErrorCode.STORAGE_UNAVAILABLE.value
+    return f"{count} of {total} images could not be read from the image store. [{code}]"
+
+
+def links(urls: Sequence[str | None], keys: Sequence[str]) -> str:
+    """Where images are that are too large for Discord; as many links as a message takes."""
+    lines = [f"\n<{url}>" for url in urls if url is not None]
+    if not lines:
+        return f"The images are too large for Discord; {_kept(keys)}"
+    text = "The images are too large for Discord; they open here:"
+    room = CONTENT_LIMIT - _COMMAND_LEAST - 50
+    if length(whole := text + "".join(lines)) <= room:
+        return whole
+    rest = f"\nAll {len(urls)}: {_kept(keys)}"
+    for line in lines:
+        if length(text + line + rest) > room:
+            break
+        text += line
+    return text + rest
+
+
+def mention(user_id: str) -> str:
+    """A user's name, linked; whether it rings is decided by the message's allowed mentions."""
+    return f"<@{user_id}>"
+
+
+def public_code(code: str) -> str:
+    """A stable code as it is; anything else, such as a traceback, is an internal error's."""
+    return code if _CODE.fullmatch(code) else ErrorCode.INTERNAL_ERROR.value
+
+
+def sentence(code: str) -> str:
+    """What the code means; a code of a newer version has the general sentence."""
+    try:
+        return ErrorCode(code).sentence
+    except ValueError:
+        return ErrorCode.INTERNAL_ERROR.sentence
+
+
+def _kept(keys: Sequence[str]) -> str:
+    folder = keys[0].rpartition("/")[0] if keys else ""
+    return f"they are kept in the image store under {escape(folder or 'its root')[:200]}."
+
+
+def _stand(event: JobProgressed) -> tuple[str, str]:
+    again = f" again (attempt {event.attempt})" if event.attempt > 1 else ""
+    match event.phase:
+        case Phase.QUEUED:
+            start = "Back in the queue" if event.attempt > 0 else "In the queue"
+            place = f", place {event.queue_place}" if event.queue_place else ""
+            return f"{start}{place}{_eta(event.eta_seconds)}: ", ""
+        case Phase.STARTING:
+            return f"Starting{again}: ", ""
+        case Phase.RUNNING:
+            return f"Drawing{again}: ", f"\n{bar(event.percent)}"
+        case Phase.SAVING:
+            return f"Saving{again}: ", f"\n{bar(100)}"
+        case _:
+            return "In progress: ", ""
+
+
+def bar(percent: int) -> str:
+    """Ten cells and the number."""
+    bounded = min(100, max(0, percent))
+    full = bounded * _BAR_CELLS // 100
+    return f"{'█' * full}{'░' * (_BAR_CELLS - full)} {bounded} %"
+
+
+def _eta(seconds: float | None) -> str:
+    if seconds is None or seconds <= 0:
+        return ""
+    if seconds < 90:
+        return f", about {max(1, round(seconds))} seconds"
+    return f", about {round(seconds / 60)} minutes"

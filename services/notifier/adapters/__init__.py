@@ -1,1 +1,1 @@
-"""The notifier's outside world."""
+"""Implementations of the notifier's port."""
