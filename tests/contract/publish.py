@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from services.contracts.schema_files import (
@@ -31,13 +32,16 @@ def publish(name: str, schemas: Path, golden: Path) -> str | None:
     number = max(folder.published, default=0) + 1
     if complaints := _complaints(folder, events, number):
         return "Nothing was published.\n" + "\n".join(complaints)
-    schema = read_schema(
-        event_type, shutil.copyfile(folder.path / "current.avsc", folder.path / f"{number}.avsc")
-    )
+    current = folder.path / "current.avsc"
+    schema = replace(read_schema(event_type, current), version=str(number))
+    try:
+        records = {example.name: example.record() for example in examples_of(schema, schemas / "examples")}
+    except (ValueError, TypeError) as error:
+        return f"Nothing was published.\nAn example in {name}/{number} does not fit its schema: {error}"
+    shutil.copyfile(current, folder.path / f"{number}.avsc")
     with (events / HASHES).open("a", encoding="utf-8") as hashes:
         hashes.write(f"{content_hash(schema.raw)}  {name}/{number}\n")
-    examples = examples_of(schema, schemas / "examples")
-    write_golden(schema, {example.name: example.record() for example in examples}, golden)
+    write_golden(schema, records, golden)
     return None
 
 

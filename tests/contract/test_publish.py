@@ -28,7 +28,10 @@ def schemas(tmp_path: Path) -> Path:
     current.write_text(json.dumps(schema), encoding="utf-8")
     with (folder / "events" / EVENT / "CHANGELOG.md").open("a", encoding="utf-8") as changelog:
         changelog.write("\n## 2\n\nA note.\n")
-    shutil.copytree(folder / "examples" / EVENT / "1", folder / "examples" / EVENT / "2")
+    second = Path(shutil.copytree(folder / "examples" / EVENT / "1", folder / "examples" / EVENT / "2"))
+    for path in second.iterdir():
+        example = json.loads(path.read_text(encoding="utf-8")) | {"note": "changed my mind"}
+        path.write_text(json.dumps(example), encoding="utf-8")
     return folder
 
 
@@ -59,6 +62,16 @@ def test_nothing_is_published_while_something_is_missing(
     assert complaint in (publish(EVENT, schemas, tmp_path / "golden") or "")
     assert not (schemas / "events" / EVENT / "2.avsc").exists()
     assert (schemas / "events" / HASHES).read_text(encoding="utf-8") == before
+
+
+def test_an_example_without_the_new_field_keeps_the_version_from_being_published(
+    schemas: Path, tmp_path: Path
+) -> None:
+    """An example shows every field of its version."""
+    path = schemas / "examples" / EVENT / "2" / "ordinary.json"
+    shutil.copyfile(schemas / "examples" / EVENT / "1" / "ordinary.json", path)
+    assert "Field note" in (publish(EVENT, schemas, tmp_path / "golden") or "")
+    assert not (schemas / "events" / EVENT / "2.avsc").exists()
 
 
 def test_an_unchanged_schema_is_not_published_again(schemas: Path, tmp_path: Path) -> None:
