@@ -1,0 +1,1 @@
+"""Kafka behind the audit tools' ports, by confluent-kafka."""
