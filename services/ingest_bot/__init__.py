@@ -2,7 +2,9 @@
 
 Consumes: nothing (Discord's gateway)
 Produces: requests
-State: none
-Delivery: the request is acknowledged by the broker before Discord is answered, so an answered command is never lost
-Failures: a refused command or a broker that is away is told to the user at once, and nothing is queued
+State: none; what it needs is in the interaction and in the workflows that it reads at the start
+Delivery: the broker has the request before Discord is answered, so an answered command is never lost; the
+    interaction's id is the request id, so a command that Discord delivers again is the same request
+Failures: a refused command, a broker or an object store that is away is told to the user at once, and nothing is
+    queued; from the moment that a request is queued its message is the notifier's
 """

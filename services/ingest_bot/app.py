@@ -7,9 +7,6 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import discord
-
-from services.chassis.logs import get_logger
 from services.chassis.object_store import (
     ObjectStore,
     ObjectStoreError,
@@ -19,14 +16,16 @@ from services.chassis.object_store import (
 from services.chassis.settings import SettingsError, load
 from services.chassis.stage import Stage, run_stage, settings_or_exit
 from services.contracts.events import GenerationRequested
-from services.ingest_bot.adapters.discord_bot import Bot, point_discord_at
-from services.ingest_bot.intake import Intake
+from services.contracts.topics import REQUESTS
+from services.ingest_bot.adapters.discord_bot import Bot
+from services.ingest_bot.agents import Intake
 from services.ingest_bot.settings import IngestSettings
 from services.ingest_bot.templates.catalogue import Catalogue
 from services.ingest_bot.templates.load import load_catalogue
 from services.ingest_bot.templates.problems import WorkflowError
 
-log = get_logger()
+#: How long a stop waits for the commands in hand.
+DRAIN_SECONDS = 8.0
 
 
 def compose(stage: Stage, settings: IngestSettings, *, catalogue: Catalogue, store: ObjectStore) -> None:
@@ -38,40 +37,24 @@ def compose(stage: Stage, settings: IngestSettings, *, catalogue: Catalogue, sto
     async def keep(key: str, data: bytes, content_type: str) -> None:
         await asyncio.to_thread(store.put, key, data, content_type)
 
-    point_discord_at(settings.discord_api_base_url)
-    intake = Intake(catalogue, settings, send, keep, stage.metrics, stage.clock)
-    bot = Bot(intake, catalogue, settings)
-
-    @bot.event
-    async def on_shard_connect(shard_id: int) -> None:
-        log.info("shard_connected", shard=shard_id)
-        stage.health.ready()
-
-    @bot.event
-    async def on_shard_disconnect(shard_id: int) -> None:
-        log.warning("shard_disconnected", shard=shard_id)
+    intake = Intake(catalogue, settings.policy(), send, keep, stage.metrics, stage.clock)
+    bot = Bot(intake, catalogue, settings, stage.metrics, stage.health)
 
     async def stop() -> None:
-        await intake.close()
+        await intake.close(DRAIN_SECONDS)  # while still connected, so that new commands are answered too
         await bot.close()
 
-    stage.background.append(partial(_run, bot, settings))
+    stage.topics = (REQUESTS,)  # so that the stage waits for it before users can ask
+    stage.background.append(bot.run_until_closed)
     stage.on_stop.append(stop)
-
-
-async def _run(bot: Bot, settings: IngestSettings) -> None:
-    try:
-        await bot.start(settings.discord_token.reveal())
-    except discord.LoginFailure as error:
-        raise SettingsError(
-            "DISCORD_TOKEN: Discord refuses it; copy it anew from the developer portal."
-        ) from error
 
 
 def main() -> None:
     """Run the stage until it is told to stop."""
     settings = settings_or_exit("ingest_bot", IngestSettings, ObjectStoreSettings)
     try:
+        if settings.discord_shard_ids and not settings.discord_shard_count:
+            raise SettingsError("DISCORD_SHARD_IDS needs DISCORD_SHARD_COUNT, which all processes share.")
         catalogue = load_catalogue([Path(folder).expanduser() for folder in settings.workflows_dirs])
         store = open_object_store(load(ObjectStoreSettings))
     except (WorkflowError, ObjectStoreError, SettingsError) as error:

@@ -3,8 +3,8 @@
 The grammar is the original's: the prompt is everything before the first flag, a flag's value everything up to
 the next one.
 
-- A flag starts a word: ``--ar 16:9``, also ``--ar=16:9`` and ``--AR: 16:9``.  Dashes inside or between words,
-  a lone ``--`` and ``--5`` are text.
+- A flag starts a word, or follows one of ``,;:=``: ``--ar 16:9``, also ``--ar=16:9`` and ``--AR: 16:9``.
+  Dashes inside or between words, a lone ``--`` and ``--5`` are text.
 - Phones turn ``--`` into one long dash.  ``—ar`` is a flag where ``ar`` is a known one, else text, since a dash
   also opens ordinary words (``a cat —sitting``).
 - Between double quotes nothing is a flag.  A quote opens at the start of a word and closes at the end of one,
@@ -69,10 +69,13 @@ _INVISIBLE = re.compile(
 _SPACE = re.compile(r"\s+")
 _STRAIGHT = str.maketrans({"“": '"', "”": '"', "„": '"', "‟": '"', "‘": "'", "’": "'", "‚": "'", "‛": "'"})
 
-_OPENING = re.compile(r'(?<![^\s(\[{=:])"')
-_OPENING_RUN = re.compile(r'(?<![^\s(\[{=:])"+')
+#: A text may hold hundreds of words that look like flags.
+_MOST_NOTES = 3
+
+_OPENING = re.compile(r'(?<![^\s(\[{=:,;])"')
+_OPENING_RUN = re.compile(r'(?<![^\s(\[{=:,;])"+')
 _CLOSING = re.compile(r'"(?=[\s.,;:!?)\]}]|$)')
-_FLAG = re.compile(r'(?<!\S)(?P<dash>-{2,}|-?[—–―]-?)(?P<name>[A-Za-z][^\s=:,;"]*)[=:,;]?')
+_FLAG = re.compile(r"(?<![^\s=:,;])(?P<dash>-{2,}|-?[—–―]-?)(?P<name>[A-Za-z][^\s=:,;]*)[=:,;]?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +117,15 @@ def parse(text: str, known: Collection[str], options: Iterable[Flag] = ()) -> Co
     return CommandLine(prompt=prompt.strip(), flags=tuple(flags.values()), notes=notes)
 
 
-def value_of(name: str, text: str) -> Flag:
+def value_of(name: str, text: str | None, known: Collection[str]) -> Flag:
     """The flag ``--name text``: what a typed option says, read as if it stood in the prompt string.
 
     Raises:
         CommandError: the text itself holds a flag.
     """
-    cleaned, starts, _ = _scan(clean(f"--{name} {text}"), (name,))
+    if text is None:
+        return Flag(name)
+    cleaned, starts, _ = _scan(clean(f"--{name} {text}"), known)
     if len(starts) > 1:
         raise CommandError(
             f"The option {name} holds the flag {shown(starts[1].group())}; flags belong into the prompt."
@@ -128,9 +133,9 @@ def value_of(name: str, text: str) -> Flag:
     return next(_flags(cleaned, starts))
 
 
-def canonical(prompt: str, flags: Iterable[Flag]) -> str:
-    """The prompt, then the flags in the given order, such that `parse` gives the same again."""
-    return " ".join([prompt, *(_written(flag) for flag in flags)]).strip()
+def canonical(prompt: str, flags: Iterable[Flag], known: Collection[str]) -> str:
+    """The prompt, then the flags in the given order, such that `parse` with ``known`` gives the same again."""
+    return " ".join([prompt, *(_written(flag, known) for flag in flags)]).strip()
 
 
 def clean(text: str) -> str:
@@ -151,32 +156,53 @@ def nearest(name: str, known: Collection[str]) -> str | None:
 def _scan(text: str, known: Collection[str]) -> tuple[str, list[re.Match[str]], tuple[str, ...]]:
     """The text without stray quotes, where its flags start, and notes about words that look like flags."""
     text, quoted = _quoted(text)
-    starts, notes = [], []
+    starts: list[re.Match[str]] = []
+    notes: dict[str, str] = {}
+    for match in _unquoted_flags(text, quoted):
+        name = match["name"].lower()
+        if _is_flag(match, known):
+            starts.append(match)
+        elif len(notes) < _MOST_NOTES and (meant := difflib.get_close_matches(name, known, n=1, cutoff=0.8)):
+            notes[name] = f"{shown(match.group())} was read as text; the flag is `--{meant[0]}`."
+    return text, starts, tuple(notes.values())
+
+
+def _is_flag(match: re.Match[str], known: Collection[str]) -> bool:
+    return match["dash"].startswith("--") or match["name"].lower() in known
+
+
+def _unquoted_flags(text: str, quoted: Iterable[tuple[int, int]]) -> Iterator[re.Match[str]]:
+    """What looks like a flag and does not stand between quotes."""
     spans = iter(quoted)
     span = next(spans, None)
     for match in _FLAG.finditer(text):
         while span and span[1] <= match.start():
             span = next(spans, None)
-        if span and span[0] < match.start():
-            continue
-        if match["dash"].startswith("--") or match["name"].lower() in known:
-            starts.append(match)
-        elif meant := difflib.get_close_matches(match["name"].lower(), known, n=1, cutoff=0.8):
-            notes.append(f"{shown(match.group())} was read as text; the flag is `--{meant[0]}`.")
-    return text, starts, tuple(notes)
+        if span is None or match.start() <= span[0]:
+            yield match
 
 
 def _quoted(text: str) -> tuple[str, list[tuple[int, int]]]:
-    """The spans between paired quotes, quotes included, after dropping those that open and never close."""
+    """The text without quotes that open and never close, and its spans between paired ones, quotes included."""
+    while True:
+        spans, stray = _pairs(text)
+        if stray is None:
+            return text, spans
+        # Without them words and white space meet anew, so look again.
+        text = _SPACE.sub(" ", text[:stray] + _OPENING_RUN.sub("", text[stray:])).strip()
+
+
+def _pairs(text: str) -> tuple[list[tuple[int, int]], int | None]:
+    """The spans between paired quotes, and where the first quote opens that never closes."""
     spans: list[tuple[int, int]] = []
     at = 0
     while opening := _OPENING.search(text, at):
         closing = _CLOSING.search(text, opening.end())
         if closing is None:  # then none closes anything further on either, which keeps this linear
-            return text[: opening.start()] + _OPENING_RUN.sub("", text[opening.start() :]), spans
+            return spans, opening.start()
         spans.append((opening.start(), closing.end()))
         at = closing.end()
-    return text, spans
+    return spans, None
 
 
 def _flags(text: str, starts: list[re.Match[str]]) -> Iterator[Flag]:
@@ -191,23 +217,19 @@ def _unquoted(written: str) -> str:
     return written[1:-1].strip() if spans == [(0, len(written))] else written
 
 
-def _written(flag: Flag) -> str:
+def _written(flag: Flag, known: Collection[str]) -> str:
     if flag.value is None:
         return f"--{flag.name}"
-    value = flag.value if _stands_alone(flag.value) else f'"{flag.value}"'
+    value = flag.value if _stands_alone(flag.value, known) else f'"{flag.value}"'
     return f"--{flag.name} {value}"
 
 
-def _stands_alone(value: str) -> bool:
+def _stands_alone(value: str, known: Collection[str]) -> bool:
     """Whether the value, written without quotes, is read back as itself."""
     text, spans = _quoted(value)
     whole = spans == [(0, len(value))]
-    return bool(value) and not whole and text == value and not _any_flag(value, spans)
-
-
-def _any_flag(text: str, spans: list[tuple[int, int]]) -> bool:
-    # Long dashes count too: which of them are flags depends on the workflows of the reader.
-    return any(not any(a < m.start() < b for a, b in spans) for m in _FLAG.finditer(text))
+    flags = any(_is_flag(match, known) for match in _unquoted_flags(value, spans))
+    return bool(value) and text == value and not whole and not flags
 
 
 def _require_known(name: str, known: Collection[str]) -> None:
@@ -217,12 +239,9 @@ def _require_known(name: str, known: Collection[str]) -> None:
         raise CommandError(
             f"`--{name}` ({ORIGINAL_FLAGS[name]}) is supported by no workflow that is installed here; leave it out."
         )
+    all_flags = ", ".join(f"`--{flag}`" for flag in sorted(known))
     meant = nearest(name, known)
-    hint = (
-        f"did you mean `--{meant}`?"
-        if meant
-        else f"there are {', '.join(f'`--{k}`' for k in sorted(known))}."
-    )
+    hint = f"did you mean `--{meant}`?" if meant else f"there are {all_flags}."
     raise CommandError(f"There is no flag {shown('--' + name)}; {hint}")
 
 

@@ -2,80 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from services.contracts.errors import ErrorCode
 from services.contracts.events import GenerationRequested, InputImage, JobSpec, ReplyTo
-from services.ingest_bot.command_line import CommandLine, Flag, canonical, parse, value_of
+from services.ingest_bot.command_line import CommandLine, canonical, parse, value_of
+from services.ingest_bot.policy import Policy
 from services.ingest_bot.refusals import CommandError, Refusal
 from services.ingest_bot.templates.catalogue import Catalogue
-from services.ingest_bot.templates.manifest import MODEL, SEED, WORKFLOW
+from services.ingest_bot.templates.manifest import IMAGES, MODEL, NEGATIVE, SEED, WORKFLOW
 from services.ingest_bot.templates.workflow import Bound, Workflow
-
-#: Discord's token lives 15 minutes; a request that ends after 14 can still be answered by an edit.
-LIFETIME = timedelta(minutes=14)
-TOKEN_LIFE = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A slash command as Discord gave it; ``options`` are the typed options by name, as text."""
+    """A slash command as Discord gave it."""
 
     name: str
     prompt: str
-    options: Mapping[str, str]
+    options: Mapping[str, str | None]  #: typed options by the flag that they stand for; none = a flag alone
     images: Mapping[str, tuple[int, int]]  #: width and height in pixels of each attached image, by parameter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A command that will become a request once its images are in the object store."""
+    """A command that becomes a request once its images are in the object store."""
 
     command: Command
     line: CommandLine
     workflow: Workflow
     bound: Bound
+    images: int  #: how many to draw
+    known: Collection[str]  #: the names of all flags
 
     @property
     def command_string(self) -> str:
         """The canonical form: the prompt, then the flags that differ from their defaults."""
-        bound = self.bound.flags
+        said = {flag.name for flag in self.bound.flags}
         # What chose the workflow is said even where it is that workflow's default: it is not another's.
-        choosing = [
-            f
-            for f in self.line.flags
-            if f.name in (WORKFLOW, MODEL) and f.name not in {b.name for b in bound}
-        ]
-        return canonical(self.line.prompt, [*choosing, *bound])
+        choosing = [f for f in self.line.flags if f.name in (WORKFLOW, MODEL) and f.name not in said]
+        return canonical(self.line.prompt, [*choosing, *self.bound.flags], self.known)
 
     @property
     def notes(self) -> list[str]:
         """Sentences about what was read otherwise than typed."""
-        return [*self.line.notes, *self.bound.notes]
+        asked = self.workflow.count(self.bound)
+        fewer = [] if self.images == asked else [f"images {asked} became {self.images}"]
+        return [*self.line.notes, *self.bound.notes, *fewer]
 
 
-def draft(command: Command, catalogue: Catalogue, *, random_seed: int) -> Draft | Refusal:
+def draft(command: Command, catalogue: Catalogue, policy: Policy, *, random_seed: int) -> Draft | Refusal:
     """Parse and check a command; ``random_seed`` holds where the command names none."""
     try:
-        typed = [value_of(name, text) for name, text in command.options.items()]
-        line = parse(command.prompt, catalogue.known, typed)
-        if not line.prompt:
-            return Refusal(
-                code=ErrorCode.INVALID_COMMAND, message="The prompt is empty: say what the images show."
-            )
+        line = _line(command, catalogue, policy)
         flags = {flag.name: flag for flag in line.flags}
         workflow = catalogue.choose(flags, command.images)
-        own: dict[str, Flag] = {name: flag for name, flag in flags.items() if name != WORKFLOW}
+        own = {name: flag for name, flag in flags.items() if name != WORKFLOW}
         bound = workflow.bind(line.prompt, own, command.images, random_seed)
     except CommandError as error:
         return error.refusal()
-    return Draft(command=command, line=line, workflow=workflow, bound=bound)
+    images = min(workflow.count(bound), policy.images)
+    return Draft(
+        command=command, line=line, workflow=workflow, bound=bound, images=images, known=catalogue.known
+    )
 
 
 def request(
     ready: Draft,
+    policy: Policy,
     *,
     request_id: str,
     reply_to: ReplyTo,
@@ -84,29 +79,57 @@ def request(
     plan: str = "free",
 ) -> GenerationRequested:
     """The request of a draft."""
-    workflow, bound = ready.workflow, ready.bound
     return GenerationRequested(
         request_id=request_id,
         requested_at=now,
-        expires_at=now + LIFETIME,
+        expires_at=now + policy.lifetime,
         reply_to=reply_to,
         command=ready.command.name,
-        raw_input=ready.command.prompt,
+        raw_input=_encodable(ready.command.prompt),
         command_string=ready.command_string,
         prompt=ready.line.prompt,
-        negative_prompt=bound.text("neg"),
-        job=JobSpec(
-            workflow=workflow.name,
-            workflow_version=workflow.version,
-            graph=workflow.render(bound),
-            bindings=dict(workflow.bindings),
-            seed=int(bound.text(SEED)),
-            images=workflow.count(bound),
-            parameters={name: value.text for name, value in bound.values.items()},
-            checkpoints=workflow.files(bound, "checkpoint"),
-            loras=workflow.files(bound, "lora"),
-            inputs=inputs,
-        ),
+        negative_prompt=ready.bound.text(NEGATIVE),
+        job=_job(ready, inputs),
         plan=plan,
         notes=ready.notes,
     )
+
+
+def _line(command: Command, catalogue: Catalogue, policy: Policy) -> CommandLine:
+    length = len(command.prompt) + sum(len(text or "") for text in command.options.values())
+    if length > policy.command_chars:
+        raise CommandError(
+            f"The command has {length} characters, and at most {policy.command_chars} are allowed."
+        )
+    typed = [value_of(name, text, catalogue.known) for name, text in command.options.items()]
+    line = parse(command.prompt, catalogue.known, typed)
+    if not line.prompt:
+        raise CommandError("The prompt is empty; say what to draw before the first flag.")
+    if len(line.prompt) > policy.prompt_chars:
+        allowed = f"at most {policy.prompt_chars} are allowed"
+        raise CommandError(f"The prompt has {len(line.prompt)} characters, and {allowed}; shorten it.")
+    return line
+
+
+def _job(ready: Draft, inputs: list[InputImage]) -> JobSpec:
+    workflow, bound = ready.workflow, ready.bound
+    parameters = {name: value.text for name, value in bound.values.items()}
+    if IMAGES in parameters:
+        parameters[IMAGES] = str(ready.images)
+    return JobSpec(
+        workflow=workflow.name,
+        workflow_version=workflow.version,
+        graph=workflow.render(bound),
+        bindings=dict(workflow.bindings),
+        seed=int(bound.text(SEED)),
+        images=ready.images,
+        parameters=parameters,
+        checkpoints=workflow.files(bound, "checkpoint"),
+        loras=workflow.files(bound, "lora"),
+        inputs=inputs,
+    )
+
+
+def _encodable(text: str) -> str:
+    """``text`` with lone surrogates, which JSON can carry but UTF-8 cannot, replaced."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -1,10 +1,10 @@
-"""What the bot needs beside Discord: somewhere to put requests, and input images."""
+"""What the bot's shell needs of the outside: a conversation with one user, a place for requests, one for images."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from services.contracts.events import GenerationRequested
+from services.contracts.events import GenerationRequested, ReplyTo
 
 
 class RequestSink(Protocol):
@@ -15,6 +15,7 @@ class RequestSink(Protocol):
 
         Raises:
             SendFailed: the broker did not acknowledge.
+            EventTooLarge: the request is over what the bus carries.
         """
 
 
@@ -26,4 +27,47 @@ class InputStore(Protocol):
 
         Raises:
             ObjectStoreError: it is not.
+        """
+
+
+class Attachment(Protocol):
+    """A file that a user attached to a command."""
+
+    @property
+    def parameter(self) -> str:
+        """The image parameter that it is for."""
+
+    @property
+    def declared_size(self) -> tuple[int, int]:
+        """Width and height in pixels as Discord says, which its bytes may belie; 1 x 1 where it says nothing."""
+
+    async def read(self, limit: int) -> bytes:
+        """Its bytes.
+
+        Raises:
+            CommandError: they are more than ``limit``, or cannot be fetched.
+        """
+
+
+class Conversation(Protocol):
+    """One interaction.  Nothing here raises: an answer that Discord refuses is logged."""
+
+    @property
+    def request_id(self) -> str:
+        """The interaction's id."""
+
+    def reply_to(self) -> ReplyTo:
+        """Where later answers go."""
+
+    async def refuse(self, text: str) -> None:
+        """Say why there is no request: to the user alone, or in place of what was said before."""
+
+    async def hold(self, text: str) -> None:
+        """Answer in time that the command is being worked on; nothing where it was answered before."""
+
+    async def acknowledge(self, text: str) -> None:
+        """Answer that the request is queued; nothing where it was answered before.
+
+        From the moment that the request is on its topic the message is the notifier's: an edit of ours could
+        come after the final one, and a rejection takes milliseconds.
         """

@@ -2,47 +2,66 @@
 
 from __future__ import annotations
 
-from services.contracts.events import GenerationRequested
-from services.ingest_bot.templates.catalogue import Catalogue
-from services.ingest_bot.templates.manifest import PROMPT, ImageParameter
-from services.ingest_bot.templates.values import expected
+from collections.abc import Iterable
 
-RESTARTING = "I am restarting and queued nothing; please try again in a few seconds."
-NOT_QUEUED = (
-    "I could not queue this: our own systems do not answer.  Nothing was lost or charged; please try again."
-)
-TOO_LONG = "This command is too long to queue; please shorten the prompt."
+from services.contracts.events import GenerationRequested
+from services.ingest_bot.decide import Draft
+from services.ingest_bot.templates.catalogue import Catalogue
+from services.ingest_bot.templates.manifest import PROMPT, ImageParameter, Parameter
+from services.ingest_bot.templates.values import default_value, expected
+
+RESTARTING = "I am restarting, so nothing was queued; please try again in a few seconds."
+NOT_QUEUED = "I could not queue this: our own systems do not answer.  Nothing was queued; please try again in a minute."
+TOO_LONG = "This command is too long to queue; please shorten it."
+BROKEN = "Something went wrong on our side; if no images follow, please try again."
+OUTDATED = "Your Discord still shows an older form of this command; reload it, then send the command again."
+
 LIMIT = 2000  #: characters of a Discord message
+_MARKDOWN = frozenset("\\*_~`|>#<[]")
 
 
 def queued(request: GenerationRequested) -> str:
     """The first answer to a command that was taken."""
-    notes = "".join(f"\n-# {note}" for note in request.notes)
-    text = f"Queued: **{escape(request.command_string)}**"
-    return clipped(text, LIMIT - len(notes)) + notes
+    return _with_notes("Queued", request.command_string, request.notes)
+
+
+def holding(draft: Draft) -> str:
+    """The first answer to a command that takes longer to queue than Discord waits."""
+    return _with_notes("Queueing", draft.command_string, draft.notes)
 
 
 def escape(text: str) -> str:
     """A user's text, such that Discord shows it as typed."""
-    return "".join("\\" + letter if letter in "\\*_~`|>#<[]" else letter for letter in text)
-
-
-def clipped(text: str, limit: int) -> str:
-    """``text`` in at most ``limit`` characters; bold that was cut open is closed again."""
-    return text if len(text) <= limit else text[: limit - 3].rstrip("\\") + "…**"
+    return "".join("\\" + letter if letter in _MARKDOWN else letter for letter in text)
 
 
 def help_text(catalogue: Catalogue) -> str:
-    """All flags of all workflows, in at most one message."""
+    """All workflows and flags, in at most one message."""
     lines = [
-        "`/serve` draws images: write what they show, then flags, such as `a lighthouse at dusk --ar 16:9`.",
-        "",
-    ]
-    lines += [
-        f"**{w.manifest.title}** (`--workflow {w.name}`): {w.manifest.help}"
-        for w in catalogue.workflows.values()
+        "`/serve` draws images: write what to draw, then flags, such as `a lighthouse at dusk --ar 16:9`.",
+        *(
+            f"**{w.manifest.title}** (`--workflow {w.name}`): {w.manifest.help}"
+            for w in catalogue.workflows.values()
+        ),
     ]
     for name, definitions in catalogue.parameters().items():
-        if name != PROMPT and not isinstance(definitions[0], ImageParameter):
-            lines.append(f"`--{name}` {definitions[0].help} ({expected(definitions[0])})")
-    return clipped("\n".join(lines), LIMIT)
+        if name != PROMPT:
+            lines.append(_flag_help(name, definitions[0]))
+    return _clipped("\n".join(lines), LIMIT)
+
+
+def _flag_help(name: str, parameter: Parameter) -> str:
+    if isinstance(parameter, ImageParameter):
+        return f"option `{name}`: {parameter.help}"
+    default = default_value(parameter).text
+    return f"`--{name}` {parameter.help}: {expected(parameter)}{f'; {default}' if default else ''}"
+
+
+def _with_notes(what: str, command_string: str, notes: Iterable[str]) -> str:
+    below = _clipped("".join(f"\n-# {note}" for note in notes), LIMIT // 2)
+    room = LIMIT - len(below) - len(what) - len(": ****")
+    return f"{what}: **{_clipped(escape(command_string), room)}**{below}"
+
+
+def _clipped(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1].rstrip("\\") + "…"

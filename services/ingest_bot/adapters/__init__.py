@@ -1,1 +1,1 @@
-"""ingest_bot's outside world."""
+"""Discord, as the bot's ports see it."""

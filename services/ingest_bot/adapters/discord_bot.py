@@ -1,192 +1,184 @@
-"""The real Discord: a sharded gateway client whose slash commands feed `Intake`."""
+"""The gateway client: connects shards, and hands each slash command to `Intake`."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+import logging
+from collections.abc import Mapping
 from typing import Any
 
+import aiohttp
 import discord
 import yarl
-from aiohttp import ClientError
 from discord import app_commands
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
+from services.chassis import metrics as m
+from services.chassis.health import Health
 from services.chassis.logs import get_logger
-from services.contracts.events import ReplyTo
+from services.chassis.settings import SettingsError
+from services.contracts.errors import RetryableError
 from services.ingest_bot import wording
-from services.ingest_bot.decide import TOKEN_LIFE, Command
-from services.ingest_bot.images import too_large
-from services.ingest_bot.intake import Intake
-from services.ingest_bot.refusals import CommandError
+from services.ingest_bot.adapters.conversation import (
+    NOBODY,
+    DiscordAttachment,
+    DiscordConversation,
+    Interaction,
+)
+from services.ingest_bot.adapters.slash_commands import SERVE, SERVE_HELP, register, serve_command, text_of
+from services.ingest_bot.agents import Intake
+from services.ingest_bot.decide import Command
 from services.ingest_bot.settings import IngestSettings
 from services.ingest_bot.templates.catalogue import Catalogue
-from services.ingest_bot.templates.manifest import MODEL, ChoiceParameter
 
 log = get_logger()
-NOBODY = discord.AllowedMentions.none()
+
+#: A call that Discord wants delayed for longer fails instead; the least that discord.py takes.
+LONGEST_RATE_LIMIT_SECONDS = 30.0
+DOWNLOAD_SECONDS = 20.0
+
+
+class DiscordUnreachable(RetryableError):
+    """Discord does not answer at the start; a later start can succeed."""
 
 
 class Bot(discord.AutoShardedClient):
-    """The gateway client.  No members, no messages: interactions need no intent at all."""
+    """A client that keeps nothing: interactions bring all that is needed, and need no intent."""
 
-    def __init__(self, intake: Intake, catalogue: Catalogue, settings: IngestSettings) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        catalogue: Catalogue,
+        settings: IngestSettings,
+        metrics: m.Metrics,
+        health: Health,
+    ) -> None:
+        sharding: dict[str, Any] = {"shard_count": settings.discord_shard_count or None}
+        if settings.discord_shard_ids:
+            sharding["shard_ids"] = list(settings.discord_shard_ids)
+        _quieten()
         super().__init__(
-            intents=discord.Intents(guilds=True),
-            shard_count=settings.discord_shard_count or None,
-            shard_ids=list(settings.discord_shard_ids) or None,
+            intents=discord.Intents.none(),
             member_cache_flags=discord.MemberCacheFlags.none(),
             chunk_guilds_at_startup=False,
             max_messages=None,
-            max_ratelimit_timeout=30.0,
+            max_ratelimit_timeout=LONGEST_RATE_LIMIT_SECONDS,
             guild_ready_timeout=0.0,
             allowed_mentions=NOBODY,
+            **sharding,
         )
-        self.tree = app_commands.CommandTree(self)
+        self._intake = intake
         self._settings = settings
-        add_commands(self.tree, intake, catalogue)
+        self.metrics = metrics
+        self._health = health
+        self._connected: set[int] = set()
+        self._downloads: aiohttp.ClientSession | None = None
+        help_text = wording.help_text(catalogue)
+        self.tree = _Tree(self)
+        self.tree.add_command(serve_command(catalogue, self._serve))
+        self.tree.add_command(_help_command(help_text))
+
+    async def run_until_closed(self) -> None:
+        """Log in and stay connected until `close`.
+
+        Raises:
+            SettingsError: Discord refuses the token.
+            DiscordUnreachable: Discord does not answer.
+        """
+        self._health.not_ready("not connected to Discord yet")
+        if self._settings.discord_api_base_url:
+            Route.BASE = self._settings.discord_api_base_url.rstrip("/")
+        try:
+            await self.start(self._settings.discord_token.reveal())
+        except discord.LoginFailure as error:
+            why = "DISCORD_TOKEN: Discord refuses it; copy it anew from the developer portal."
+            raise SettingsError(why) from error
+        except (aiohttp.ClientError, discord.GatewayNotFound, discord.DiscordServerError, OSError) as error:
+            raise DiscordUnreachable(f"Discord does not answer at {Route.BASE} ({error!r}).") from error
 
     async def setup_hook(self) -> None:
-        """Register the commands, once connected and before any interaction."""
-        if not self._settings.discord_sync:
+        """Between login and the first shard: find the gateway, register the commands."""
+        self._downloads = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DOWNLOAD_SECONDS))
+        shards, gateway, _ = await self.http.get_bot_gateway()
+        self.shard_count = self._settings.discord_shard_count or shards
+        # discord.py asks the API for the gateway only where it does not know the shard count.
+        DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(self._settings.discord_gateway_url or gateway)
+        sync, guild = self._settings.discord_sync, self._settings.discord_sync_guild
+        if sync == "always" or (sync == "auto" and (self.shard_ids is None or 0 in self.shard_ids)):
+            where = discord.Object(int(guild)) if guild else None
+            await register(self.tree, where, even_if_equal=sync == "always")
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await super().close()
+        if self._downloads is not None:
+            await self._downloads.close()
+
+    async def on_shard_connect(self, shard_id: int) -> None:
+        """The shard receives interactions from now on."""
+        log.info("shard_connected", shard=shard_id)
+        self._connected.add(shard_id)
+        self._say_health()
+
+    async def on_shard_resumed(self, shard_id: int) -> None:
+        """As before; what it missed is replayed."""
+        await self.on_shard_connect(shard_id)
+
+    async def on_shard_disconnect(self, shard_id: int) -> None:
+        """It reconnects by itself."""
+        log.warning("shard_disconnected", shard=shard_id)
+        self._connected.discard(shard_id)
+        self._say_health()
+
+    def _say_health(self) -> None:
+        away = sorted(set(self.shard_ids or range(self.shard_count or 1)) - self._connected)
+        if self.is_closed():
             return
-        guild = (
-            discord.Object(int(self._settings.discord_sync_guild))
-            if self._settings.discord_sync_guild
-            else None
-        )
-        if guild is not None:
-            self.tree.copy_global_to(guild=guild)
-        synced = await self.tree.sync(guild=guild)
-        log.info("commands_synced", commands=len(synced))
+        if away:
+            self._health.not_ready(f"not connected to Discord: shards {away}")
+        else:
+            self._health.ready()
 
-
-def point_discord_at(api_base_url: str) -> None:
-    """Let every client of this process talk to another Discord, such as the loopback one; empty = the real one."""
-    if api_base_url:
-        Route.BASE = api_base_url.rstrip("/")
-        origin = yarl.URL(api_base_url).origin()
-        DiscordWebSocket.DEFAULT_GATEWAY = (
-            origin.with_scheme("wss" if origin.scheme == "https" else "ws") / "gw/"
-        )
-
-
-def add_commands(tree: app_commands.CommandTree[Any], intake: Intake, catalogue: Catalogue) -> None:
-    """``/serve`` and ``/serve-help``."""
-    words = sorted(
-        {
-            word
-            for p in catalogue.parameters().get(MODEL, ())
-            if isinstance(p, ChoiceParameter)
-            for word in p.choices
+    async def _serve(self, interaction: Interaction, prompt: str, given: Mapping[str, Any]) -> None:
+        assert self._downloads is not None, "made before the first shard connects"
+        attached = [
+            DiscordAttachment(name, value, self._downloads)
+            for name, value in given.items()
+            if isinstance(value, discord.Attachment)
+        ]
+        # An option that is false says the same as one that is not given.
+        options = {
+            name: text_of(value)
+            for name, value in given.items()
+            if value is not False and not isinstance(value, discord.Attachment)
         }
-    )
-    models = [app_commands.Choice(name=word, value=word) for word in words][:25]
-
-    @tree.command(name="serve", description="Draw images from words")
-    @app_commands.describe(
-        prompt="What the images show; may hold flags, such as --ar 16:9",
-        ar="Aspect ratio, as width:height",
-        model="The checkpoint that draws",
-        neg="What to keep out of the images",
-        seed="The same seed gives the same images",
-        images="How many images, 1 to 4",
-        image="An image to start from",
-        denoise="With an image: how far to leave it, 0 to 1",
-    )
-    @app_commands.choices(model=models)
-    async def serve(
-        interaction: discord.Interaction,
-        prompt: app_commands.Range[str, 1, 4000],
-        ar: str | None = None,
-        model: str | None = None,
-        neg: str | None = None,
-        seed: str | None = None,
-        images: app_commands.Range[int, 1, 4] | None = None,
-        image: discord.Attachment | None = None,
-        denoise: app_commands.Range[float, 0.0, 1.0] | None = None,
-    ) -> None:
-        typed = {
-            "ar": ar,
-            "model": model,
-            "neg": neg,
-            "seed": seed,
-            "images": images,
-            "imagedenoise": denoise,
-        }
-        options = {name: f"{value:g}" if isinstance(value, float) else str(value)
-                   for name, value in typed.items() if value is not None}  # fmt: skip
-        command = Command(name="serve", prompt=prompt, options=options, images={})
-        await intake.take(command, DiscordConversation(interaction, image), image=image is not None)
-
-    @tree.command(name="serve-help", description="What /serve takes")
-    async def serve_help(interaction: discord.Interaction) -> None:
-        await interaction.response.send_message(wording.help_text(catalogue), ephemeral=True)
+        command = Command(name=SERVE, prompt=prompt, options=options, images={})
+        await self._intake.take(command, DiscordConversation(interaction, self.metrics), attached)
 
 
-class DiscordConversation:
-    """One interaction; a failing answer is logged, since the notifier has other ways to reach the user."""
+def _quieten() -> None:
+    """discord.py warns of what is so on purpose: no voice, and no intent for servers."""
+    discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
+    logging.getLogger("discord.state").setLevel(logging.ERROR)
 
-    def __init__(self, interaction: discord.Interaction, image: discord.Attachment | None) -> None:
-        self._interaction = interaction
-        self._image = image
 
-    @property
-    def request_id(self) -> str:
-        """The interaction's snowflake."""
-        return str(self._interaction.id)
+class _Tree(app_commands.CommandTree[Bot]):
+    """Dispatches commands; what a handler did not foresee ends in a sentence too."""
 
-    def reply_to(self) -> ReplyTo:
-        """Where the answers go."""
-        it = self._interaction
-        return ReplyTo(
-            user_id=str(it.user.id),
-            channel_id=str(it.channel_id or 0),
-            application_id=str(it.application_id),
-            interaction_token=it.token,
-            token_expires_at=it.created_at
-            + TOKEN_LIFE
-            - timedelta(microseconds=it.created_at.microsecond % 1000),
-            guild_id=str(it.guild_id) if it.guild_id else None,
-            locale=str(it.locale.value),
-            filesize_limit=it.filesize_limit,
-        )
+    async def on_error(self, interaction: Interaction, error: app_commands.AppCommandError, /) -> None:
+        outdated = (
+            app_commands.CommandSignatureMismatch, app_commands.CommandNotFound, app_commands.TransformerError,
+        )  # fmt: skip
+        if isinstance(error, outdated):
+            log.warning("command_outdated", request_id=str(interaction.id), why=type(error).__name__)
+        else:
+            log.error("command_broken", request_id=str(interaction.id), exc_info=error)
+        text = wording.OUTDATED if isinstance(error, outdated) else wording.BROKEN
+        await DiscordConversation(interaction, self.client.metrics).refuse(text)
 
-    async def attachment(self, max_bytes: int) -> bytes:
-        """The attached file's bytes; its declared size is checked before a byte is fetched."""
-        assert self._image is not None
-        if self._image.size > max_bytes:
-            raise too_large(max_bytes)
-        try:
-            data = await self._image.read()
-        except (discord.HTTPException, ClientError) as error:
-            log.warning("attachment_failed", request_id=self.request_id, why=type(error).__name__)
-            raise CommandError(
-                "The attachment could not be fetched from Discord; please attach it again."
-            ) from error
-        if len(data) > max_bytes:
-            raise too_large(max_bytes)
-        return data
 
-    async def acknowledge(self, text: str) -> None:
-        """Answer that it is queued, unless deferred."""
-        if not self._interaction.response.is_done():
-            await self.say(text)
+def _help_command(text: str) -> app_commands.Command[Any, ..., None]:
+    async def serve_help(interaction: Interaction) -> None:
+        await interaction.response.send_message(text, ephemeral=True, allowed_mentions=NOBODY)
 
-    async def say(self, text: str, *, private: bool = False) -> None:
-        """Answer, or edit the deferred answer."""
-        response = self._interaction.response
-        try:
-            if response.is_done():
-                await self._interaction.edit_original_response(content=text, allowed_mentions=NOBODY)
-            else:
-                await response.send_message(text, ephemeral=private, allowed_mentions=NOBODY)
-        except (discord.HTTPException, ClientError, OSError) as error:
-            log.warning("answer_failed", request_id=self.request_id, why=str(error))
-
-    async def defer(self) -> None:
-        """Tell Discord that an answer will come."""
-        try:
-            await self._interaction.response.defer(thinking=True)
-        except (discord.HTTPException, discord.InteractionResponded, ClientError, OSError) as error:
-            log.warning("defer_failed", request_id=self.request_id, why=str(error))
+    return app_commands.Command(name=SERVE_HELP, description="What /serve takes", callback=serve_help)

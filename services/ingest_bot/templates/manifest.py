@@ -19,6 +19,7 @@ Scalar: TypeAlias = str | int | float | bool
 
 PROMPT = "prompt"  #: the parameter that the words before the first flag go to
 MODEL = "model"  #: the choice that also chooses among workflows
+NEGATIVE = "neg"  #: the text that the event carries as the negative prompt
 IMAGES = "images"  #: the parameter that says how many to draw
 SEED = "seed"
 WORKFLOW = "workflow"  #: the flag that names a workflow; never a parameter
