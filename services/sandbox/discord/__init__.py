@@ -1,5 +1,26 @@
-"""A loopback Discord: the REST API, the gateway and a page, as far as discord.py 2.7 and a `/serve` bot need them.
+"""A loopback Discord for the demo and the tests: REST, gateway, and a page that looks like a channel.
 
-It exists for the demo and the tests.  What real Discord answers is followed where it is known (codes, limits,
-token life); ``/sandbox/…`` is the control surface: submit commands as a user, read messages, arm faults.
+The real discord.py connects to it.  What real Discord answers is followed where it is known: codes, limits, token life,
+shards, sessions.  ``/sandbox/…`` is the sandbox's own: send commands as a user, read messages, arm faults.
+
+Run it with ``python -m services.sandbox.discord --help``, or in process as `DiscordSandbox`; a process of its own is
+steered with `SandboxDiscord` of ``client``.
 """
+
+from services.sandbox.discord.faults import Fault, Route
+from services.sandbox.discord.files import Upload
+from services.sandbox.discord.gateway import Disturbance
+from services.sandbox.discord.refusal import Refusal
+from services.sandbox.discord.server import DiscordSandbox
+from services.sandbox.discord.settings import Limits, SandboxSettings
+
+__all__ = [
+    "DiscordSandbox",
+    "Disturbance",
+    "Fault",
+    "Limits",
+    "Refusal",
+    "Route",
+    "SandboxSettings",
+    "Upload",
+]

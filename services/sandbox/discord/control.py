@@ -1,214 +1,237 @@
-"""The control surface under ``/sandbox``, the page and its live feed."""
+"""The sandbox's own HTTP surface under ``/sandbox``: send commands, read what came of them, break things."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from importlib.resources import files
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
 
-from aiohttp import BodyPartReader, web
+import msgspec
+from aiohttp import web
+from msgspec import Meta
 
-from services.sandbox.discord.gateway import Gateway, start_waiting_for_answer
-from services.sandbox.discord.rest import Files, _real_type, refuse, reply
-from services.sandbox.discord.world import GUILDS, USERS, Fault, Interaction, Refusal, World, channel_of
+from services.sandbox.discord import views
+from services.sandbox.discord.bodies import json_answer, read_body
+from services.sandbox.discord.faults import Fault
+from services.sandbox.discord.feed import News
+from services.sandbox.discord.gateway import Disturbance, Gateway
+from services.sandbox.discord.interactions import Interaction
+from services.sandbox.discord.places import CHANNEL_NAME, GUILD_NAMES, GUILDS, channel_of
+from services.sandbox.discord.refusal import Refusal
+from services.sandbox.discord.settings import Limits
+from services.sandbox.discord.submissions import Submissions
+from services.sandbox.discord.world import World
 
-_PAGE = files("services.sandbox.discord") / "page"
-_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+S = TypeVar("S", bound=msgspec.Struct)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_ALIVE_SECONDS = 15.0
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A user sends a slash command: either ``line``, as typed, or ``command`` with ``options``."""
+
+    user_id: Annotated[str, Meta(description="Any id of digits; the demo's people are in the snapshot.")]
+    line: Annotated[str, Meta(description="What was typed, such as `/serve a lighthouse --ar 16:9`.")] = ""
+    command: Annotated[str, Meta(description="The command's name, without the slash.")] = ""
+    options: Annotated[dict[str, Any], Meta(description="Values by option name.")] = {}
+    guild_id: Annotated[
+        str, Meta(description="A server, or @me for a direct message; empty = the first.")
+    ] = ""
+
+
+class Advance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Time to let pass at once."""
+
+    seconds: Annotated[float, Meta(description="Seconds.", ge=0)]
 
 
 class Control:
-    """Routes for people (the page) and for tests."""
+    """Routes for the page and for tests."""
 
-    def __init__(self, world: World, gateway: Gateway) -> None:
+    def __init__(self, world: World, gateway: Gateway, submissions: Submissions) -> None:
         self._world = world
         self._gateway = gateway
-        self._waits: set[asyncio.Task[None]] = set()
+        self._submissions = submissions
 
     def routes(self) -> list[web.RouteDef]:
         """All of them."""
-        return [
-            web.get("/", self._page),
-            web.get("/page/{name}", self._page),
-            web.get("/attachments/{id}/{name}", self._file),
-            web.post("/sandbox/interactions", self._submit),
-            web.get("/sandbox/interactions", self._interactions),
-            web.get("/sandbox/messages", self._messages),
-            web.get("/sandbox/state", self._state),
-            web.get("/sandbox/events", self._events),
-            web.get("/sandbox/counters", self._counters),
-            web.post("/sandbox/faults", self._fault),
-            web.delete("/sandbox/faults", self._no_faults),
-            web.post("/sandbox/expire/{id}", self._expire),
-            web.post("/sandbox/gateway/{how}", self._disturb),
-            web.post("/sandbox/limits", self._limits),
+        table: list[tuple[str, str, Handler]] = [
+            ("POST", "interactions", self._submit),
+            ("GET", "interactions", self._interactions),
+            ("GET", "messages", self._messages),
+            ("GET", "state", self._state),
+            ("GET", "events", self._events),
+            ("GET", "counters", self._counters),
+            ("DELETE", "counters", self._no_counters),
+            ("GET", "faults", self._faults),
+            ("POST", "faults", self._arm),
+            ("DELETE", "faults", self._disarm),
+            ("POST", "expire/{id}", self._expire),
+            ("POST", "gateway/{how}", self._disturb),
+            ("POST", "limits", self._limits),
+            ("POST", "clock", self._advance),
         ]
-
-    async def submit(
-        self,
-        user_id: str,
-        command: str,
-        options: dict[str, Any],
-        *,
-        guild_id: str = "",
-        channel_id: str = "",
-        uploads: Files | None = None,
-    ) -> Interaction:
-        """Send a slash command as a user; ``uploads`` are files by option name.
-
-        Raises:
-            Refusal: the bot is away, or has registered no such command or option.
-        """
-        typed = [_typed(name, value) for name, value in options.items()]
-        for name, (file_name, body, content_type) in (uploads or {}).items():
-            attachment = self._world.add_file(file_name, body, content_type)
-            typed.append({"name": name, "type": 11, "value": attachment["id"]})
-        interaction = self._world.submit(user_id, command, typed, guild_id, channel_id)
-        self._world.tell({"kind": "submitted", "interaction": view_of(interaction)})
-        await self._gateway.dispatch(interaction)
-        wait = start_waiting_for_answer(self._world, interaction)
-        self._waits.add(wait)
-        wait.add_done_callback(self._waits.discard)
-        return interaction
-
-    async def stop(self) -> None:
-        """Let go of what waits."""
-        for wait in self._waits:
-            wait.cancel()
-
-    async def _page(self, request: web.Request) -> web.Response:
-        name = request.match_info.get("name", "index.html")
-        if name not in ("index.html", "app.js", "markdown.js", "style.css"):
-            raise web.HTTPNotFound
-        body = (_PAGE / name).read_bytes()
-        return web.Response(body=body, content_type=_TYPES[name.rpartition(".")[2]], charset="utf-8")
-
-    async def _file(self, request: web.Request) -> web.Response:
-        found = self._world.files.get(request.match_info["id"])
-        if found is None:
-            raise web.HTTPNotFound
-        return web.Response(body=found[0], content_type=found[1].partition(";")[0])
+        return [web.route(method, f"/sandbox/{path}", _refusing(handler)) for method, path, handler in table]
 
     async def _submit(self, request: web.Request) -> web.Response:
-        uploads: Files = {}
-        body: dict[str, Any] = {}
-        if request.content_type.startswith("multipart/"):
-            async for part in await request.multipart():
-                assert isinstance(part, BodyPartReader)
-                if part.name == "payload_json":
-                    body = json.loads(await part.text())
-                else:
-                    data = bytes(await part.read())
-                    declared = part.headers.get("Content-Type", "application/octet-stream")
-                    uploads[part.name or ""] = (part.filename or "file", data, _real_type(data, declared))
-        else:
-            body = await request.json()
-        try:
-            interaction = await self.submit(
-                str(body["user_id"]),
-                str(body["command"]),
-                body.get("options") or {},
-                guild_id=str(body.get("guild_id") or ""),
-                channel_id=str(body.get("channel_id") or ""),
-                uploads=uploads,
+        body = await read_body(request)
+        sent = _converted(body.payload, Submission)
+        if sent.line:
+            interaction = self._submissions.submit_line(
+                sent.user_id, sent.line, guild_id=sent.guild_id, uploads=body.uploads
             )
-        except Refusal as refusal:
-            return refuse(refusal)
-        return reply({"id": interaction.id, "token": interaction.token}, 201)
+        else:
+            interaction = self._submissions.submit(
+                sent.user_id, sent.command, sent.options, guild_id=sent.guild_id, uploads=body.uploads
+            )
+        return json_answer(views.interaction(interaction), 201)
 
     async def _interactions(self, request: web.Request) -> web.Response:
         wanted = request.query.get("id")
-        found = [i for i in self._world.interactions.values() if wanted in (None, i.id)]
-        return reply([view_of(i) | {"messages": [self._world.view(m) for m in i.messages]} for i in found])
+        if wanted is not None and wanted not in self._world.interactions:
+            raise Refusal(404, 0, f"There is no interaction {wanted}.")
+        found = [self._world.interactions[wanted]] if wanted else self._world.interactions.values()
+        return json_answer([self._with_messages(interaction) for interaction in found])
 
     async def _messages(self, request: web.Request) -> web.Response:
-        return reply([self._world.view(message) for message in self._world.messages.values()])
+        return json_answer(self._message_views(_limit(request)))
 
     async def _state(self, request: web.Request) -> web.Response:
-        return reply(self._snapshot(100))
+        return json_answer(self._snapshot(_limit(request)))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events: a snapshot (with ``?all=1`` of every message, else the last 100), then every change."""
-        response = web.StreamResponse(headers={"Cache-Control": "no-store"})
-        response.content_type = "text/event-stream"
+        """Server-sent events: a snapshot, then every change; `limit` cuts the snapshot to the last messages."""
+        response = web.StreamResponse(
+            headers={"Cache-Control": "no-store", "Content-Type": "text/event-stream"}
+        )
         await response.prepare(request)
-        queue = self._world.listen()
-        try:
-            most = None if request.query.get("all") else 100
-            await response.write(_sse({"kind": "snapshot", **self._snapshot(most)}))
-            while True:
-                await response.write(_sse(await queue.get()))
-        except ConnectionError:
-            pass  # the page was closed
-        finally:
-            self._world.unlisten(queue)
+        with self._world.feed.listening() as news:
+            try:
+                await response.write(_frame(self._snapshot(_limit(request))))
+                while (frames := await self._next_frames(news)) is not None:
+                    await response.write(frames)
+            except ConnectionError:
+                pass  # the page was closed
         return response
 
+    async def _next_frames(self, news: asyncio.Queue[News | None]) -> bytes | None:
+        """All changes that wait, or after a while a comment, which finds out whether anybody still listens."""
+        try:
+            async with asyncio.timeout(_ALIVE_SECONDS):
+                change = await news.get()
+        except TimeoutError:
+            return b":\n\n"
+        frames = bytearray()
+        while change is not None:
+            frames += _frame(self._described(change))
+            if news.empty():
+                return bytes(frames)
+            change = news.get_nowait()
+        return None
+
     async def _counters(self, request: web.Request) -> web.Response:
-        return reply(dict(self._world.counters))
+        return json_answer(dict(self._world.counters))
 
-    async def _fault(self, request: web.Request) -> web.Response:
-        self._world.faults.append(Fault(**await request.json()))
-        return reply({}, 201)
+    async def _no_counters(self, request: web.Request) -> web.Response:
+        self._world.counters.clear()
+        return web.Response(status=204)
 
-    async def _no_faults(self, request: web.Request) -> web.Response:
-        self._world.faults.clear()
+    async def _faults(self, request: web.Request) -> web.Response:
+        return json_answer(self._world.faults.armed())
+
+    async def _arm(self, request: web.Request) -> web.Response:
+        fault = _converted((await read_body(request)).payload, Fault)
+        self._world.faults.arm(fault)
+        return json_answer(fault, 201)
+
+    async def _disarm(self, request: web.Request) -> web.Response:
+        self._world.faults.disarm()
         return web.Response(status=204)
 
     async def _expire(self, request: web.Request) -> web.Response:
-        self._world.interactions[request.match_info["id"]].expired = True
+        if not self._world.expire(request.match_info["id"]):
+            raise Refusal(404, 0, f"There is no interaction {request.match_info['id']}.")
         return web.Response(status=204)
 
     async def _disturb(self, request: web.Request) -> web.Response:
-        await self._gateway.disturb(request.match_info["how"])
+        how, shard = request.match_info["how"], request.query.get("shard", "")
+        if how not in set(Disturbance) or not (shard.isdigit() or not shard):
+            raise Refusal(
+                400, 0, f"A gateway breaks by one of {', '.join(Disturbance)}, and shards are numbers."
+            )
+        self._gateway.disturb(Disturbance(how), int(shard) if shard else None)
         return web.Response(status=204)
 
     async def _limits(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        self._world.file_limit = int(body.get("file_limit", self._world.file_limit))
-        self._world.token_seconds = float(body.get("token_seconds", self._world.token_seconds))
+        changes = (await read_body(request)).object()
+        self._world.limits = _converted(msgspec.structs.asdict(self._world.limits) | changes, Limits)
+        return json_answer(self._world.limits)
+
+    async def _advance(self, request: web.Request) -> web.Response:
+        self._world.advance(_converted((await read_body(request)).payload, Advance).seconds)
         return web.Response(status=204)
 
-    def _snapshot(self, most: int | None) -> dict[str, Any]:
-        world = self._world
+    def _snapshot(self, limit: int) -> News:
+        guilds = [
+            {
+                "id": guild_id, "name": GUILD_NAMES[guild_id], "channel_id": channel_of(guild_id),
+                "channel": CHANNEL_NAME, "commands": list(self._world.commands.in_guild(guild_id).values()),
+            }
+            for guild_id in GUILDS
+        ]  # fmt: skip
         return {
-            "connected": world.connected,
-            "notice": world.notice,
-            "users": USERS,
-            "guild_id": GUILDS[0],
-            "channel_id": channel_of(GUILDS[0]),
-            "commands": list(world.commands.values()),
-            "messages": [world.view(m) for m in list(world.messages.values())[-most if most else 0 :]],
+            "kind": "snapshot",
+            "notice": self._world.settings.notice,
+            "users": views.people(),
+            "guilds": guilds,
+            "connected": [guild_id for guild_id in GUILDS if self._gateway.connected(guild_id)],
+            "messages": self._message_views(limit),
+            "interactions": [views.interaction(i) for i in self._unanswered()[-limit:]],
         }
 
+    def _described(self, news: News) -> News:
+        """Commands are read when they are told: a registration may change those of several servers."""
+        if news["kind"] != "commands":
+            return news
+        by_guild = {guild_id: list(self._world.commands.in_guild(guild_id).values()) for guild_id in GUILDS}
+        return news | {"commands": by_guild}
 
-def view_of(interaction: Interaction) -> dict[str, Any]:
-    """An interaction for tests and the page; its token is left out."""
-    return {
-        "id": interaction.id,
-        "user_id": interaction.user_id,
-        "user_name": USERS.get(interaction.user_id),
-        "guild_id": interaction.guild_id,
-        "channel_id": interaction.channel_id,
-        "command": interaction.command,
-        "options": interaction.options,
-        "created_at": interaction.created_at,
-        "created_epoch": interaction.created_epoch,
-        "answered": interaction.answered,
-        "answered_at": interaction.answered_at,
-    }
+    def _unanswered(self) -> list[Interaction]:
+        return [i for i in self._world.interactions.values() if i.answered is None]
 
+    def _message_views(self, limit: int) -> list[dict[str, Any]]:
+        messages = list(self._world.messages.values())[-limit:]
+        return [views.message(message, self._world.interaction_behind(message)) for message in messages]
 
-def _typed(name: str, value: Any) -> dict[str, Any]:
-    """An option with Discord's type number."""
-    if isinstance(value, bool):
-        return {"name": name, "type": 5, "value": value}
-    if isinstance(value, int):
-        return {"name": name, "type": 4, "value": value}
-    if isinstance(value, float):
-        return {"name": name, "type": 10, "value": value}
-    return {"name": name, "type": 3, "value": str(value)}
+    def _with_messages(self, interaction: Interaction) -> dict[str, Any]:
+        messages = [
+            views.message(message, interaction) | {"deleted": message.id not in self._world.messages}
+            for message in interaction.messages
+        ]
+        return views.interaction(interaction) | {"messages": messages}
 
 
-def _sse(news: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(news).encode() + b"\n\n"
+def _refusing(handler: Handler) -> Handler:
+    async def run(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Refusal as refusal:
+            return json_answer(refusal.body(), refusal.status)
+
+    return run
+
+
+def _converted(payload: Any, kind: type[S]) -> S:
+    try:
+        return msgspec.convert(payload, kind)
+    except msgspec.ValidationError as error:
+        raise Refusal(400, 0, f"Not a {kind.__name__}: {error}. Nothing was done.") from None
+
+
+def _limit(request: web.Request) -> int:
+    text = request.query.get("limit", "")
+    return int(text) if text.isdigit() and int(text) > 0 else 1_000_000
+
+
+def _frame(news: News) -> bytes:
+    return b"data: " + msgspec.json.encode(news) + b"\n\n"

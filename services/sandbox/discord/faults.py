@@ -59,7 +59,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     delay: Annotated[float, Meta(description="Seconds before anything else happens.", ge=0)] = 0.0
     cut: Annotated[bool, Meta(description="Break the connection instead of doing anything.")] = False
     lose_answer: Annotated[
-        bool, Meta(description="Do what was asked, then break the connection instead of answering.")
+        bool,
+        Meta(description="Do what was asked, then answer `status`, or with 0 break the connection."),
     ] = False
 
     def refusal(self) -> Refusal:

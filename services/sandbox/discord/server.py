@@ -3,81 +3,111 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from aiohttp import web
 
+from services.sandbox.discord.bodies import MOST_BYTES
 from services.sandbox.discord.control import Control
-from services.sandbox.discord.gateway import Gateway
-from services.sandbox.discord.rest import Files, Rest
+from services.sandbox.discord.faults import Fault
+from services.sandbox.discord.files import Upload
+from services.sandbox.discord.gateway import Disturbance, Gateway
+from services.sandbox.discord.page_routes import PageRoutes, loopback_only
+from services.sandbox.discord.rest import API, Rest
+from services.sandbox.discord.settings import SandboxSettings
+from services.sandbox.discord.submissions import Submissions
 from services.sandbox.discord.world import World
 
-MAX_REQUEST_BYTES = 64 * 1024 * 1024  #: above every limit that it answers 413 for itself
+T = TypeVar("T")
 
 
 class DiscordSandbox:
-    """A loopback Discord in this process."""
+    """A loopback Discord in this process; `world` is its whole state, to be looked at."""
 
-    def __init__(self, *, notice: str = "") -> None:
-        self.world = World()
-        self.world.notice = notice
+    def __init__(self, settings: SandboxSettings | None = None) -> None:
+        self.world = World(settings)
         self._gateway = Gateway(self.world)
-        self._control = Control(self.world, self._gateway)
+        self._submissions = Submissions(self.world, self._gateway)
         self._runner: web.AppRunner | None = None
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return self.world.url
+        self.url = ""  #: where it listens, such as ``http://127.0.0.1:8420``
 
     @property
     def api_base_url(self) -> str:
-        """What a stage's DISCORD_API_BASE_URL must be."""
-        return f"{self.world.url}/api/v10"
+        """What a stage's DISCORD_API_BASE_URL must be, and discord.py's ``Route.BASE``."""
+        return f"{self.url}{API}"
 
-    async def start(self, port: int = 0) -> None:
-        """Listen on 127.0.0.1."""
-        app = web.Application(client_max_size=MAX_REQUEST_BYTES)
-        app.add_routes(Rest(self.world).routes())
-        app.add_routes(self._control.routes())
+    @property
+    def gateway_url(self) -> str:
+        """What discord.py's ``DiscordWebSocket.DEFAULT_GATEWAY`` must be."""
+        return self._gateway.url
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        """Listen; port 0 takes any free one.
+
+        Raises:
+            ValueError: the host is not this machine's loopback.
+            OSError: the port is taken.
+        """
+        if host not in ("127.0.0.1", "localhost"):
+            raise ValueError(f"The sandbox listens on 127.0.0.1 only, not on {host}: it trusts whoever asks.")
+        app = web.Application(client_max_size=MOST_BYTES, middlewares=[loopback_only])
+        app.add_routes(Rest(self.world, self._gateway).routes())
+        app.add_routes(Control(self.world, self._gateway, self._submissions).routes())
+        app.add_routes(PageRoutes(self.world).routes())
         app.router.add_get("/gw/", self._gateway.serve)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port)
-        await site.start()
+        await web.TCPSite(self._runner, host, port).start()
         bound = self._runner.addresses[0][1]
-        self.world.url = f"http://127.0.0.1:{bound}"
+        self.url = self.world.files.url = f"http://127.0.0.1:{bound}"
+        self._gateway.url = f"ws://127.0.0.1:{bound}/gw/"
 
     async def stop(self) -> None:
-        """Close everything."""
-        await self._control.stop()
+        """Close everything; what it knew stays in `world`."""
+        self._submissions.stop()
+        self.world.feed.close()
         await self._gateway.close()
         if self._runner is not None:
             await self._runner.cleanup()
+            self._runner = None
 
-    async def submit(self, user_id: str, command: str, options: dict[str, Any], **more: Any) -> str:
-        """Send a slash command as a user and return the interaction's id; see `Control.submit`."""
-        return (await self._control.submit(user_id, command, options, **more)).id
-
-    async def disturb(self, how: str) -> None:
-        """Break the gateway: ``reconnect``, ``invalidate`` or ``abort``."""
-        await self._gateway.disturb(how)
-
-    async def wait_for(self, condition: Callable[[World], Any], seconds: float = 10.0) -> Any:
-        """Wait until ``condition`` of the world is true and return it.
+    async def submit(
+        self,
+        user_id: str,
+        command: str,
+        options: Mapping[str, Any],
+        *,
+        guild_id: str = "",
+        uploads: Mapping[str, Upload] | None = None,
+    ) -> str:
+        """Send a slash command as a user and return the interaction's id; ``uploads`` are files by option name.
 
         Raises:
-            TimeoutError: the deadline passed first.
+            Refusal: the bot is away, or has registered no such command or option.
         """
-        queue = self.world.listen()
-        try:
+        return self._submissions.submit(user_id, command, options, guild_id=guild_id, uploads=uploads).id
+
+    def arm(self, fault: Fault) -> None:
+        """Let the next calls of a route fail."""
+        self.world.faults.arm(fault)
+
+    def disturb(self, how: Disturbance, shard: int | None = None) -> None:
+        """Break the gateway's connections, or those of one shard."""
+        self._gateway.disturb(how, shard)
+
+    def connected(self, guild_id: str) -> bool:
+        """Whether the shard of a server is connected."""
+        return self._gateway.connected(guild_id)
+
+    async def wait_for(self, condition: Callable[[World], T], seconds: float = 10.0) -> T:
+        """Wait until ``condition`` of the world is true, looking at every change, and return its result.
+
+        Raises:
+            TimeoutError: the time passed first.
+        """
+        with self.world.feed.listening() as news:
             async with asyncio.timeout(seconds):
                 while not (result := condition(self.world)):
-                    await queue.get()
+                    await news.get()
                 return result
-        finally:
-            self.world.unlisten(queue)
-
-
-__all__ = ["DiscordSandbox", "Files"]

@@ -7,6 +7,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+BOT_TOKEN = "sandbox-bot-token"  # noqa: S105 - it opens nothing but this sandbox
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Real Discord's limits; ``POST /sandbox/limits`` changes them while it runs."""
@@ -29,9 +31,7 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Frozen settings of one loopback Discord."""
 
     notice: Annotated[str, Meta(description="A sentence for the top of the page; empty = none.")] = ""
-    bot_token: Annotated[str, Meta(description="What its one bot signs in with; no secret.")] = (
-        "sandbox-bot-token"
-    )
+    bot_token: Annotated[str, Meta(description="What its one bot signs in with; no secret.")] = BOT_TOKEN
     shards: Annotated[int, Meta(description="Shards that GET /gateway/bot recommends.", ge=1)] = 1
     heartbeat_seconds: Annotated[float, Meta(description="The interval that HELLO asks for.", gt=0)] = 41.25
     resume_seconds: Annotated[

@@ -1,174 +1,161 @@
-"""What the loopback Discord knows: users, servers, channels, commands, interactions, messages, files.  In memory."""
+"""What the loopback Discord knows and how it changes: Discord's rules, in memory.  Used from one event loop."""
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
-EPOCH_MS = 1_420_070_400_000  #: Discord's, 2015-01-01
-TOKEN_SECONDS = 15 * 60.0
-ANSWER_SECONDS = 3.0
-FILE_LIMIT = 10 * 1024 * 1024  #: bytes, of one request's files together
-APPLICATION_ID = "900000000000000001"
-BOT_TOKEN = "sandbox-bot-token"  # noqa: S105 - opens nothing but this sandbox
-EPHEMERAL = 1 << 6
-LOADING = 1 << 7
+from services.sandbox.discord import refusal, views
+from services.sandbox.discord.commands import Option, typed_options
+from services.sandbox.discord.faults import Faults
+from services.sandbox.discord.feed import Feed
+from services.sandbox.discord.files import FileStore, Upload
+from services.sandbox.discord.interactions import Interaction, new_token, overdue
+from services.sandbox.discord.messages import (
+    EPHEMERAL,
+    LOADING,
+    Edit,
+    Message,
+    Stamp,
+    Uploads,
+    check_not_empty,
+    check_payload,
+    merged_attachments,
+    pinged_by,
+    settable_flags,
+)
+from services.sandbox.discord.places import DIRECT, GUILDS, USERS, channel_of, guild_of
+from services.sandbox.discord.registry import CommandRegistry
+from services.sandbox.discord.settings import SandboxSettings
 
-#: Servers spread over shards: ``(id >> 22) % 3`` is 0, 1 and 2.
-GUILDS = tuple(str((1_000_000_000_002 + shard) << 22) for shard in range(3))
-USERS = {
-    "100000000000000001": "Ada",
-    "100000000000000002": "Grace",
-    "100000000000000003": "Linus",
-    "100000000000000004": "Margaret",
-}
-
-
-class Refusal(Exception):
-    """An answer that is not a success: HTTP status, Discord's code, its sentence."""
-
-    def __init__(self, status: int, code: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-
-
-@dataclass(slots=True)
-class Message:
-    """A message as it stands, and how it came to stand so."""
-
-    id: str
-    channel_id: str
-    author: dict[str, Any]
-    content: str = ""
-    attachments: list[dict[str, Any]] = field(default_factory=list)
-    flags: int = 0
-    interaction_id: str | None = None
-    nonce: str | None = None
-    allowed_mentions: Any = None
-    created_at: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Interaction:
-    """A slash command that a user sent."""
-
-    id: str
-    token: str
-    user_id: str
-    guild_id: str
-    channel_id: str
-    command: str
-    options: list[dict[str, Any]]
-    created_at: float  #: monotonic
-    created_epoch: float
-    answered: bool = False
-    answered_at: float | None = None
-    expired: bool = False
-    original: Message | None = None
-    messages: list[Message] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Fault:
-    """The next ``times`` calls whose route contains ``route`` are answered with ``status`` instead, or delayed."""
-
-    route: str
-    status: int = 0
-    times: int = 1
-    retry_after: float = 0.5
-    delay: float = 0.0
-    code: int = 0
+_EPOCH_MS = 1_420_070_400_000  # Discord's, 2015-01-01
+MESSAGE, DEFERRED = 4, 5  #: callback types: a message, and "is thinking"
 
 
 class World:
-    """The state, its rules, and who wants to hear of changes.  Used from one event loop."""
+    """The state, its rules, and the feed of its changes."""
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self.monotonic = monotonic
-        self.interactions: dict[str, Interaction] = {}
-        self.by_token: dict[str, Interaction] = {}
-        self.messages: dict[str, Message] = {}
-        self.files: dict[str, tuple[bytes, str]] = {}
-        self.commands: dict[str, dict[str, Any]] = {}
-        self.faults: list[Fault] = []
+    def __init__(self, settings: SandboxSettings | None = None) -> None:
+        self.settings = settings or SandboxSettings()
+        self.limits = self.settings.limits
+        self.faults = Faults()
         self.counters: Counter[str] = Counter()
-        self.nonces: dict[tuple[str, str], Message] = {}
-        self.url = ""
-        self.notice = ""
-        self.connected = False
-        self.file_limit = FILE_LIMIT
-        self.token_seconds = TOKEN_SECONDS
+        self.feed = Feed()
+        self.files = FileStore(self.settings.kept_bytes)
+        self.commands = CommandRegistry(self.new_id)
+        self.interactions: dict[str, Interaction] = {}
+        self.messages: dict[str, Message] = {}
+        self._by_token: dict[str, Interaction] = {}
+        self._nonces: dict[tuple[str, str], tuple[float, Message]] = {}
+        self._direct_channels = {channel_of(DIRECT, user_id) for user_id in USERS}
         self._ids = itertools.count(1)
-        self._listeners: set[asyncio.Queue[dict[str, Any]]] = set()
-        self._changed = asyncio.Condition()
+        self._advanced = 0.0
+
+    def clock(self) -> float:
+        """Seconds that only grow, by which tokens live: this machine's monotonic clock plus what tests add."""
+        return time.monotonic() + self._advanced
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass at once for tokens, answers and nonces; recorded instants stay real."""
+        self._advanced += seconds
+        self.fail_overdue()
 
     def new_id(self) -> str:
         """A snowflake of now."""
-        millis = int(time.time() * 1000) - EPOCH_MS
+        millis = int(time.time() * 1000) - _EPOCH_MS
         return str((millis << 22) | (next(self._ids) & 0x3FFFFF))
 
     def submit(
         self,
         user_id: str,
         command: str,
-        options: list[dict[str, Any]],
+        values: Mapping[str, Any],
+        *,
         guild_id: str = "",
-        channel_id: str = "",
+        uploads: Mapping[str, Upload] | None = None,
     ) -> Interaction:
-        """A user sends a slash command.
+        """A user sends a slash command; ``uploads`` are files by option name.
 
         Raises:
-            Refusal: the bot is away, or has registered no such command or option.
+            Refusal: no such place, command or option.
         """
-        if not self.connected:
-            raise Refusal(409, 0, "The bot is not connected, so Discord has nobody to ask.")
-        known = self.commands.get(command)
-        if known is None:
-            names = ", ".join(f"/{name}" for name in self.commands) or "none"
-            raise Refusal(409, 0, f"The bot has registered no /{command}; it has {names}.")
-        _check_options(known, options)
-        interaction_id = self.new_id()
+        guild_id = guild_id or GUILDS[0]
+        if not user_id.isdigit() or guild_id not in (*GUILDS, DIRECT):
+            raise refusal.not_sent(f"There is no user {user_id!r} or no server {guild_id!r}.")
+        known = self.commands.in_guild(guild_id)
+        if command not in known:
+            names = ", ".join(f"/{name}" for name in known) or "none"
+            raise refusal.not_sent(f"The bot has registered no /{command}; it has {names}.")
+        uploads = uploads or {}
+        if any(len(upload.body) > self.limits.file_limit for upload in uploads.values()):
+            raise refusal.not_sent(f"Files may have {self.limits.file_limit:,} bytes at most.")
+        file_ids = {name: self.new_id() for name in uploads}
+        options = typed_options(known[command], values, file_ids)
+        channel_id = channel_of(guild_id, user_id)
+        attached = {
+            file_ids[name]: self.files.add(file_ids[name], upload, channel_id=channel_id)
+            | {"ephemeral": True}
+            for name, upload in uploads.items()
+        }
+        return self._begin(user_id, guild_id, known[command], options, attached)
+
+    def _begin(
+        self,
+        user_id: str,
+        guild_id: str,
+        command: dict[str, Any],
+        options: tuple[Option, ...],
+        attached: dict[str, dict[str, Any]],
+    ) -> Interaction:
         interaction = Interaction(
-            id=interaction_id,
-            token=f"token-{interaction_id}",
+            id=self.new_id(),
+            token=new_token(),
             user_id=user_id,
-            guild_id=guild_id or GUILDS[0],
-            channel_id=channel_id or channel_of(guild_id or GUILDS[0]),
-            command=command,
+            guild_id=guild_id,
+            channel_id=channel_of(guild_id, user_id),
+            command=command["name"],
+            command_id=command["id"],
             options=options,
-            created_at=self.monotonic(),
-            created_epoch=time.time(),
+            attachments=attached,
+            created=stamp(),
+            created_on_clock=self.clock(),
         )
-        self.interactions[interaction_id] = interaction
-        self.by_token[interaction.token] = interaction
+        self.interactions[interaction.id] = interaction
+        self._direct_channels.add(channel_of(DIRECT, user_id))
+        self._by_token[interaction.token] = interaction
+        self._forget_old()
+        self.feed.tell({"kind": "interaction", "interaction": views.interaction(interaction)})
         return interaction
 
-    def answer(self, interaction_id: str, token: str, kind: int, data: dict[str, Any]) -> Message:
-        """The bot's first answer, type 4 (a message) or 5 (thinking).
+    def answer(
+        self, interaction_id: str, token: str, kind: int, payload: dict[str, Any], uploads: Uploads, at: Stamp
+    ) -> Message:
+        """The bot's first answer: `MESSAGE` or `DEFERRED`.
 
         Raises:
-            Refusal: unknown, answered already, or after 3 s.
+            Refusal: unknown, answered already, after 3 s, or not a message that Discord accepts.
         """
         interaction = self.interactions.get(interaction_id)
         if interaction is None or interaction.token != token:
-            raise Refusal(404, 10062, "Unknown interaction")
-        if interaction.answered:
-            raise Refusal(400, 40060, "Interaction has already been acknowledged.")
-        if self.monotonic() - interaction.created_at > ANSWER_SECONDS:
-            raise Refusal(404, 10062, "Unknown interaction")
-        interaction.answered = True
-        interaction.answered_at = self.monotonic()
-        flags = int(data.get("flags", 0)) | (LOADING if kind == 5 else 0)
-        message = self._new_message(interaction.channel_id, interaction, flags)
+            raise refusal.unknown_interaction()
+        if interaction.answered is not None:
+            raise refusal.already_acknowledged()
+        if self.clock() - interaction.created_on_clock >= self.limits.answer_seconds:
+            raise refusal.unknown_interaction()
+        if kind not in (MESSAGE, DEFERRED):
+            raise refusal.invalid_form("type", "BASE_TYPE_CHOICES", "The sandbox knows 4 and 5.")
+        message = self._new_message(interaction.channel_id, payload, at, interaction)
+        if kind == DEFERRED:
+            message.flags = message.flags & EPHEMERAL | LOADING
+            self._record(message, "callback", at)
+        else:
+            self._fill(message, payload, uploads, "callback", at)
+        interaction.answered = at
         interaction.original = message
-        self.change(message, data, "callback")
+        self._keep(message, interaction)
         return message
 
     def interaction_of(self, token: str) -> Interaction:
@@ -177,234 +164,184 @@ class World:
         Raises:
             Refusal: unknown, expired, or not answered yet.
         """
-        interaction = self.by_token.get(token)
+        interaction = self._by_token.get(token)
         if interaction is None:
-            raise Refusal(404, 10015, "Unknown Webhook")
-        if interaction.expired or self.monotonic() - interaction.created_at > self.token_seconds:
-            raise Refusal(401, 50027, "Invalid Webhook Token")
-        if not interaction.answered:
-            raise Refusal(404, 10015, "Unknown Webhook")
+            raise refusal.unknown_webhook()
+        age = self.clock() - interaction.created_on_clock
+        if interaction.expired or age >= self.limits.token_seconds:
+            raise refusal.invalid_webhook_token()
+        if interaction.answered is None:
+            raise refusal.unknown_webhook()
         return interaction
 
-    def original_of(self, token: str) -> Message:
-        """The original response.
+    def webhook_message(self, token: str, message_id: str) -> Message:
+        """The original response, by ``@original`` or its id, or a follow-up.
 
         Raises:
-            Refusal: as `interaction_of`, or deleted.
+            Refusal: as `interaction_of`, or no such message.
         """
-        message = self.interaction_of(token).original
-        if message is None:
-            raise Refusal(404, 10008, "Unknown Message")
-        return message
-
-    def follow_up(
-        self, token: str, data: dict[str, Any], files: dict[str, tuple[str, bytes, str]]
-    ) -> Message:
-        """A further message of the interaction's."""
         interaction = self.interaction_of(token)
-        message = self._new_message(interaction.channel_id, interaction, int(data.get("flags", 0)))
-        self.change(message, data, "follow_up", files)
+        if message_id == "@original":
+            found = interaction.original
+        else:
+            found = next((message for message in interaction.messages if message.id == message_id), None)
+        if found is None or found.id not in self.messages:
+            raise refusal.unknown_message()
+        return found
+
+    def channel_message(self, channel_id: str, message_id: str) -> Message:
+        """A message of a channel that everybody sees.
+
+        Raises:
+            Refusal: no such message there.
+        """
+        message = self.messages.get(message_id)
+        if message is None or message.channel_id != channel_id or message.ephemeral:
+            raise refusal.unknown_message()
         return message
 
-    def post(
-        self, channel_id: str, data: dict[str, Any], files: dict[str, tuple[str, bytes, str]]
-    ) -> Message:
+    def follow_up(self, token: str, payload: dict[str, Any], uploads: Uploads, at: Stamp) -> Message:
+        """A further message of the interaction's; right after a deferral it fills the deferred one, as Discord does.
+
+        Raises:
+            Refusal: as `interaction_of`, or not a message that Discord accepts.
+        """
+        interaction = self.interaction_of(token)
+        if interaction.original is not None and interaction.original.thinking:
+            return self.edit(interaction.original, payload, uploads, "follow_up", at)
+        message = self._new_message(interaction.channel_id, payload, at, interaction)
+        self._fill(message, payload, uploads, "follow_up", at)
+        return self._keep(message, interaction)
+
+    def post(self, channel_id: str, payload: dict[str, Any], uploads: Uploads, at: Stamp) -> Message:
         """A message of the bot's in a channel; an enforced nonce that was seen gives the earlier message.
 
         Raises:
-            Refusal: no such channel.
+            Refusal: no such channel, or not a message that Discord accepts.
         """
-        if channel_id not in {channel_of(guild) for guild in GUILDS}:
-            raise Refusal(404, 10003, "Unknown Channel")
-        nonce = str(data.get("nonce", ""))
-        if nonce and data.get("enforce_nonce") and (channel_id, nonce) in self.nonces:
-            return self.nonces[channel_id, nonce]
-        message = self._new_message(channel_id, None, 0)
+        if guild_of(channel_id) is None and channel_id not in self._direct_channels:
+            raise refusal.unknown_channel()
+        nonce = "" if payload.get("nonce") is None else str(payload["nonce"])
+        seen = self._nonces.get((channel_id, nonce)) if nonce and payload.get("enforce_nonce") else None
+        if seen is not None and self.clock() - seen[0] < self.limits.nonce_seconds:
+            return seen[1]
+        message = self._new_message(channel_id, payload, at, None)
+        message.flags &= ~EPHEMERAL
         message.nonce = nonce or None
-        self.change(message, data, "post", files)
+        self._fill(message, payload, uploads, "post", at)
         if nonce:
-            self.nonces[channel_id, nonce] = message
-        return message
+            self._nonces[channel_id, nonce] = (self.clock(), message)
+        return self._keep(message, None)
 
-    def change(
-        self,
-        message: Message,
-        data: dict[str, Any],
-        how: str,
-        files: dict[str, tuple[str, bytes, str]] | None = None,
-    ) -> None:
-        """Create or edit ``message`` and let everybody know.
+    def edit(
+        self, message: Message, payload: dict[str, Any], uploads: Uploads, how: str, at: Stamp
+    ) -> Message:
+        """Change a message; what the payload leaves out stays.
 
         Raises:
-            Refusal: too long, or files too large.
+            Refusal: not a message that Discord accepts; it stays as it was.
         """
-        files = files or {}
-        content = data.get("content", message.content) or ""
-        if len(content) > 2000:
-            raise Refusal(400, 50035, "Invalid Form Body: content must be 2000 or fewer in length.")
-        if sum(len(body) for _, body, _ in files.values()) > self.file_limit:
-            raise Refusal(413, 40005, "Request entity too large")
-        message.content = content
-        if how != "callback":
-            message.flags &= ~LOADING
-        if "attachments" in data or files:
-            message.attachments = self._attachments(message, data.get("attachments"), files)
-        if "allowed_mentions" in data:
-            message.allowed_mentions = data["allowed_mentions"]
-        message.history.append(
-            {
-                "how": how,
-                "content": content,
-                "attachments": len(message.attachments),
-                "at": self.monotonic(),
-                "epoch": time.time(),
-            }
-        )
-        self.tell({"kind": "message", "message": self.view(message)})
+        was_thinking = message.thinking
+        self._fill(message, payload, uploads, how, at)
+        message.flags &= ~LOADING
+        # Filling what was deferred does not count as an edit that readers are told of.
+        message.edited = message.edited if was_thinking else at
+        self._tell(message)
+        return message
 
-    def delete(self, token: str) -> None:
-        """Delete the original response."""
-        message = self.original_of(token)
-        interaction = self.by_token[token]
-        interaction.original = None
+    def delete(self, message: Message) -> None:
+        """Take a message away; the interaction's history keeps it."""
         self.messages.pop(message.id, None)
-        self.tell({"kind": "deleted", "id": message.id})
-
-    def view(self, message: Message) -> dict[str, Any]:
-        """A message as the page and the tests see it."""
         interaction = self.interactions.get(message.interaction_id or "")
-        return {
-            "id": message.id,
-            "channel_id": message.channel_id,
-            "content": message.content,
-            "attachments": message.attachments,
-            "ephemeral": bool(message.flags & EPHEMERAL),
-            "thinking": bool(message.flags & LOADING),
-            "interaction_id": message.interaction_id,
-            "nonce": message.nonce,
-            "allowed_mentions": message.allowed_mentions,
-            "user_id": interaction.user_id if interaction else None,
-            "user_name": USERS.get(interaction.user_id, f"user {interaction.user_id[-4:]}")
-            if interaction
-            else None,
-            "command": interaction.command if interaction else None,
-            "created_at": message.created_at,
-            "history": message.history,
-        }
+        if interaction is not None and interaction.original is message:
+            interaction.original = None
+        self.feed.tell({"kind": "deleted", "id": message.id})
 
-    def api_view(self, message: Message) -> dict[str, Any]:
-        """A message as the REST API gives it to the bot."""
-        return {
-            "id": message.id,
-            "channel_id": message.channel_id,
-            "author": message.author,
-            "content": message.content,
-            "attachments": message.attachments,
-            "embeds": [],
-            "mentions": [],
-            "mention_roles": [],
-            "mention_everyone": False,
-            "pinned": False,
-            "tts": False,
-            "type": 20 if message.interaction_id else 0,
-            "flags": message.flags,
-            "timestamp": "2026-01-01T00:00:00+00:00",
-            "edited_timestamp": None,
-            "components": [],
-            "nonce": message.nonce,
-        }
+    def expire(self, interaction_id: str) -> bool:
+        """Let a token be past its life; whether there is such an interaction."""
+        interaction = self.interactions.get(interaction_id)
+        if interaction is not None:
+            interaction.expired = True
+        return interaction is not None
 
-    def tell(self, news: dict[str, Any]) -> None:
-        """Something changed."""
-        for queue in self._listeners:
-            queue.put_nowait(news)
+    def fail_overdue(self) -> None:
+        """Tell the users of whatever nobody answered in time."""
+        for interaction in overdue(self.interactions.values(), self.clock(), self.limits.answer_seconds):
+            self.fail(interaction)
 
-    def listen(self) -> asyncio.Queue[dict[str, Any]]:
-        """A queue of everything that changes from now on."""
-        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._listeners.add(queue)
-        return queue
+    def fail(self, interaction: Interaction) -> None:
+        """Tell a user that the application did not respond."""
+        interaction.failed = True
+        self.counters["failed"] += 1
+        self.feed.tell({"kind": "interaction", "interaction": views.interaction(interaction)})
 
-    def unlisten(self, queue: asyncio.Queue[dict[str, Any]]) -> None:
-        """End a `listen`."""
-        self._listeners.discard(queue)
+    def interaction_for(self, token_or_id: str) -> Interaction | None:
+        """The interaction that a call is about, whatever its state."""
+        return self._by_token.get(token_or_id) or self.interactions.get(token_or_id)
 
-    def fault_for(self, route: str) -> Fault | None:
-        """The armed fault that strikes this call, using up one strike."""
-        for fault in self.faults:
-            if fault.route in route:
-                fault.times -= 1
-                if fault.times <= 0:
-                    self.faults.remove(fault)
-                return fault
-        return None
+    def interaction_behind(self, message: Message) -> Interaction | None:
+        """The interaction that a message answers."""
+        return self.interactions.get(message.interaction_id or "")
 
-    def _new_message(self, channel_id: str, interaction: Interaction | None, flags: int) -> Message:
-        message = Message(
+    def _new_message(
+        self, channel_id: str, payload: dict[str, Any], at: Stamp, interaction: Interaction | None
+    ) -> Message:
+        return Message(
             id=self.new_id(),
             channel_id=channel_id,
-            author=bot_user(),
-            flags=flags,
+            created=at,
+            flags=settable_flags(payload),
             interaction_id=interaction.id if interaction else None,
-            created_at=self.monotonic(),
+            pinged=pinged_by(payload.get("content") or "", payload.get("allowed_mentions")),
         )
+
+    def _fill(self, message: Message, payload: dict[str, Any], uploads: Uploads, how: str, at: Stamp) -> None:
+        """All or nothing: nothing is stored before everything is accepted."""
+        check_payload(payload, uploads, self.limits.file_limit)
+        content = (payload.get("content") or "") if "content" in payload else message.content
+        embeds = payload["embeds"] or [] if "embeds" in payload else message.embeds
+        components = payload["components"] or [] if "components" in payload else message.components
+        attachments = message.attachments
+        if uploads or "attachments" in payload:
+            attachments = merged_attachments(
+                message.attachments, payload.get("attachments"), uploads,
+                lambda upload, text: self.files.add(
+                    self.new_id(), upload, channel_id=message.channel_id, description=text
+                ),
+            )  # fmt: skip
+        check_not_empty(content, attachments, embeds, components)
+        message.content, message.attachments = content, attachments
+        message.embeds, message.components = embeds, components
+        if "allowed_mentions" in payload:
+            message.allowed_mentions = payload["allowed_mentions"]
+        self._record(message, how, at)
+
+    def _record(self, message: Message, how: str, at: Stamp) -> None:
+        edit = Edit(
+            how=how, content=message.content, attachments=len(message.attachments), at=at.at, epoch=at.epoch
+        )
+        message.history.append(edit)
+
+    def _keep(self, message: Message, interaction: Interaction | None) -> Message:
         self.messages[message.id] = message
         if interaction is not None:
             interaction.messages.append(message)
+        self._tell(message)
         return message
 
-    def _attachments(
-        self, message: Message, wanted: list[dict[str, Any]] | None, files: dict[str, tuple[str, bytes, str]]
-    ) -> list[dict[str, Any]]:
-        """As Discord: ``attachments`` names what stays by id; new files come under their index."""
-        kept = {a["id"]: a for a in message.attachments}
-        result = [kept[str(a["id"])] for a in wanted or () if str(a["id"]) in kept]
-        for name, body, content_type in files.values():
-            result.append(self.add_file(name, body, content_type))
-        return result
+    def _tell(self, message: Message) -> None:
+        if self.feed.heard():
+            view = views.message(message, self.interaction_behind(message))
+            self.feed.tell({"kind": "message", "message": view})
 
-    def add_file(self, name: str, body: bytes, content_type: str) -> dict[str, Any]:
-        """Keep a file and describe it as an attachment."""
-        file_id = self.new_id()
-        self.files[file_id] = (body, content_type)
-        url = f"{self.url}/attachments/{file_id}/{name}"
-        return {
-            "id": file_id,
-            "filename": name,
-            "size": len(body),
-            "url": url,
-            "proxy_url": url,
-            "content_type": content_type,
-        }
+    def _forget_old(self) -> None:
+        while len(self.interactions) > self.settings.kept_interactions:
+            oldest = self.interactions.pop(next(iter(self.interactions)))
+            del self._by_token[oldest.token]
+            for message in oldest.messages:
+                self.messages.pop(message.id, None)
 
 
-def channel_of(guild_id: str) -> str:
-    """A server's one channel."""
-    return str(int(guild_id) + 1)
-
-
-def bot_user() -> dict[str, Any]:
-    """The bot's own account."""
-    return {"id": APPLICATION_ID, "username": "Distillery", "discriminator": "0", "avatar": None, "bot": True}
-
-
-def user_view(user_id: str) -> dict[str, Any]:
-    """A person's account."""
-    name = USERS.get(user_id, f"user{user_id[-4:]}")
-    return {
-        "id": user_id,
-        "username": name.lower(),
-        "global_name": name,
-        "discriminator": "0",
-        "avatar": None,
-    }
-
-
-def _check_options(command: dict[str, Any], options: list[dict[str, Any]]) -> None:
-    known = {option["name"]: option for option in command.get("options") or ()}
-    given = {option["name"] for option in options}
-    if unknown := given - set(known):
-        raise Refusal(409, 0, f"/{command['name']} has no option {min(unknown)}; it has {', '.join(known)}.")
-    missing = [name for name, option in known.items() if option.get("required") and name not in given]
-    if missing:
-        raise Refusal(409, 0, f"/{command['name']} needs the option {missing[0]}.")
+def stamp() -> Stamp:
+    """Now."""
+    return Stamp(time.monotonic(), time.time())
