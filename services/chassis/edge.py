@@ -115,10 +115,11 @@ class Edge:
         )
 
     async def _give_up(self, received: Received, error: Exception) -> None:
-        if self.give_up is None:
+        give_up = self.give_up
+        if give_up is None:
             return
         try:
-            await self._until_sent(lambda: self.give_up(received, error))  # type: ignore[misc]
+            await self._until_sent(lambda: give_up(received, error))
         except Exception as second:  # noqa: BLE001 - the guarded edge: telling the user failed too
             log.error("give_up_failed", **place(received.record), error=repr(second))
 
@@ -208,7 +209,7 @@ def read(record: Record, codec: Codec) -> Received:
         UndecodableRecord: its bytes are of no known event, or of another topic's.
     """
     expected = topic(record.topic).event
-    event = None if record.value is None else codec.decode(record.value, expected)  # type: ignore[arg-type]
+    event = None if record.value is None else codec.decode(record.value, expected)
     where = f"{record.topic}/{record.partition}/{record.offset}"
     envelope = Envelope.from_headers(record.headers, fallback_id=where)
     return Received(event=event, envelope=envelope, record=record)

@@ -117,8 +117,9 @@ def settings_or_exit(name: str, settings_type: type[S], *more: type[msgspec.Stru
         more: further structs that the stage reads, for ``--help``.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
+        structs: list[type[msgspec.Struct]] = [settings_type, *more]
         print(f"python -m services.{name}: one stage of Distillery.  Settings (environment):\n")  # noqa: T201 - help
-        print("\n".join(describe(struct) for struct in (settings_type, *more)))  # noqa: T201 - help
+        print("\n".join(map(describe, structs)))  # noqa: T201 - help
         sys.exit(0)
     try:
         return load(settings_type)
@@ -160,7 +161,11 @@ def _build(name: str, settings: StageSettings, consumes: bool) -> Stage:
 async def _serve(stage: Stage, stopping: asyncio.Event, consumes: bool) -> int:
     app = stage.app
     if consumes:
-        app.on_partitions_assigned.connect(lambda _app, assigned, **_: stage.assigned(assigned), weak=False)
+
+        async def on_assigned(_: Any, *args: Any, **__: Any) -> None:
+            await stage.assigned(*args)
+
+        app.on_partitions_assigned.connect(on_assigned, weak=False)
     await app.start()
     if consumes:
         start_watchdog(app, stage.health)

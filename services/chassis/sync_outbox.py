@@ -120,7 +120,11 @@ class SyncOutbox:
     ) -> None:
         try:
             self._producer.produce(
-                self._prefix + topic, key=key, value=value, headers=headers, on_delivery=on_delivery
+                self._prefix + topic,
+                key=key,
+                value=value,
+                headers=list(headers.items()),
+                on_delivery=on_delivery,
             )
         except (
             BufferError,

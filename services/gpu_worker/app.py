@@ -73,17 +73,11 @@ def build(
 ) -> Worker:
     """Put the worker together; nothing runs yet but the connections' threads."""
     me = Identity(worker_id=settings.name(), incarnation=uuid.uuid4().hex)
-    codec = open_codec(settings)
-    outbox = SyncOutbox(
-        producer_config(settings, f"gpu_worker-{me.worker_id}"),
-        codec,
-        metrics,
-        system_clock,
-        stage="gpu_worker",
-        prefix=settings.topic_prefix,
-    )
+    codec, clock = open_codec(settings), system_clock
+    client = producer_config(settings, f"gpu_worker-{me.worker_id}")
+    outbox = SyncOutbox(client, codec, metrics, clock, stage="gpu_worker", prefix=settings.topic_prefix)
     holdings = Holdings()
-    renderers = [
+    renderers: list[Renderer] = [
         # The same client id after a restart: a job that ComfyUI still runs is then heard of again.
         ComfyUIRenderer(comfyui_url, client_id=f"{me.worker_id}-{slot}")
         for slot in range(settings.worker_slots)
@@ -91,21 +85,13 @@ def build(
     consumer = LaneConsumer(
         settings, me, holdings, outbox, codec, metrics, health, on_lanes=lambda: reporter.wake()
     )
-    reporter = Reporter(me, settings, holdings, renderers[0], outbox, system_clock, consumer.lanes)
-    slots: list[tuple[Renderer, JobRunner]] = [
-        (r, JobRunner(r, store, outbox, metrics, system_clock)) for r in renderers
-    ]
+    reporter = Reporter(me, settings, holdings, renderers[0], outbox, clock, consumer.lanes)
+    slots = [(renderer, JobRunner(renderer, store, outbox, metrics, clock)) for renderer in renderers]
+    grace = settings.worker_grace_seconds
     return Worker(
-        consumer,
-        holdings,
-        reporter,
-        slots,
-        outbox,
-        health,
-        system_clock,
-        grace_seconds=settings.worker_grace_seconds,
-        restart_renderer=restart_renderer,
-    )
+        consumer, holdings, reporter, slots, outbox, health, clock,
+        grace_seconds=grace, restart_renderer=restart_renderer,
+    )  # fmt: skip
 
 
 def start_sidecar(settings: WorkerSettings) -> Sidecar | None:

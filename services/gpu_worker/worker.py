@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from services.chassis.clock import Clock
 from services.chassis.edge import guard
@@ -82,7 +83,7 @@ class Worker:
         log.warning("jobs_given_back", jobs=len(running))
         for assignment in running:
             for renderer, _ in self._slots:
-                guard(lambda r=renderer, a=assignment: r.interrupt(a.job.dispatch_id))  # type: ignore[misc]
+                guard(partial(renderer.interrupt, assignment.job.dispatch_id))
         self._poll_until(lambda: not self._holdings.running(), INTERRUPT_SECONDS)
 
     def _poll_until(self, done: Callable[[], bool], seconds: float) -> None:

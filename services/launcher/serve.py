@@ -177,4 +177,5 @@ def _event(demo: RunningDemo, message: Message, request_id: str) -> tuple[dateti
 
 
 def _correlation(message: Message) -> str:
-    return dict(message.headers() or []).get(CORRELATION_ID, b"").decode(errors="replace")
+    found = dict(message.headers() or []).get(CORRELATION_ID)
+    return found.decode(errors="replace") if isinstance(found, bytes) else ""

@@ -1,0 +1,1 @@
+"""Loopback stand-ins for Discord and ComfyUI, for the demo and the tests; no stage knows of them."""
