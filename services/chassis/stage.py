@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import faust
 import msgspec
@@ -165,7 +165,8 @@ async def _serve(stage: Stage, stopping: asyncio.Event, consumes: bool) -> int:
         async def on_assigned(_: Any, *args: Any, **__: Any) -> None:
             await stage.assigned(*args)
 
-        app.on_partitions_assigned.connect(on_assigned, weak=False)
+        # Faust's signature of a receiver cannot be met by any function of one's own.
+        app.on_partitions_assigned.connect(cast(Any, on_assigned), weak=False)
     await app.start()
     if consumes:
         start_watchdog(app, stage.health)

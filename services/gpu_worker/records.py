@@ -10,14 +10,15 @@ from services.chassis.records import Record
 
 def to_record(message: Message, prefix: str) -> Record:
     """What the codec and the dead letters need of ``message``."""
-    headers = {name: value for name, value in message.headers() or [] if isinstance(value, bytes)}
-    key, value = message.key(), message.value()
+    headers = {
+        name: value for name, value in dict(message.headers() or []).items() if isinstance(value, bytes)
+    }
     return Record(
         topic=(message.topic() or "").removeprefix(prefix),
         partition=message.partition() or 0,
         offset=message.offset() or 0,
-        key=key.encode() if isinstance(key, str) else key,
-        value=value.encode() if isinstance(value, str) else value,
+        key=message.key(),
+        value=message.value(),
         headers=headers,
         appended_at=from_millis(max(0, message.timestamp()[1])),
     )

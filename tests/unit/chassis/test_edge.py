@@ -85,7 +85,7 @@ def an_edge(handler: Handler, graveyard: Graveyard | None = None, **options: Any
     settings = {"retries": QUICK, "prefix": "t-"} | options
     return Edge(
         handler=handler,
-        outbox=graveyard or Graveyard(),  # type: ignore[arg-type]
+        outbox=graveyard or Graveyard(),  # type: ignore[arg-type]  # all that an edge uses of an outbox
         codec=Codec(),
         metrics=Metrics("probe"),
         clock=lambda: NOW,
