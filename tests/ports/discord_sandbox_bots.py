@@ -28,7 +28,7 @@ class RealBot(discord.AutoShardedClient):
         super().__init__(
             intents=discord.Intents(guilds=True),
             shard_count=shards,
-            shard_ids=shard_ids,
+            shard_ids=shard_ids,  # type: ignore[arg-type]  # None is its default
             max_messages=None,
             guild_ready_timeout=0.0,
         )

@@ -83,5 +83,5 @@ def _address(child: Child) -> str:
 
     found = eventually(named_or_ended, 60.0, failing=child.log_tail)
     if isinstance(found, re.Match):
-        return found[0]
+        return str(found[0])
     raise RuntimeError(f"{child.log.name}: the server ended at once:\n{child.log_tail()}")

@@ -64,8 +64,11 @@ async def deferred(sandbox: DiscordSandbox, bot: RealBot, prompt: str = "a light
     return sandbox.world.interactions[interaction_id]
 
 
-def webhook(interaction: Interaction, session: aiohttp.ClientSession) -> discord.Webhook:
-    """The interaction's webhook in another process, which knows no more than application id and token."""
+def webhook(interaction: Interaction, session: aiohttp.ClientSession) -> Any:
+    """The interaction's webhook in another process, which knows no more than application id and token.
+
+    Untyped: discord.py's annotations leave out that a message's id may be ``@original``.
+    """
     return discord.Webhook.partial(int(APPLICATION_ID), interaction.token, session=session)
 
 
@@ -252,7 +255,7 @@ async def test_the_gateway_closes_with_discords_codes(
     async with session.ws_connect(f"{sandbox.gateway_url}?v=10&encoding=json") as ws:
         assert (await ws.receive_json())["op"] == 10
         await ws.send_json(frame)
-        while not (await ws.receive()).type == aiohttp.WSMsgType.CLOSE:
+        while (await ws.receive()).type != aiohttp.WSMsgType.CLOSE:
             pass
         assert ws.close_code == code
 
@@ -295,7 +298,7 @@ async def test_an_edit_before_the_answer_knows_no_webhook(
         interaction_id = await sandbox.submit(ADA, "serve", {"prompt": "x"})
         hook = webhook(sandbox.world.interactions[interaction_id], session)
         with pytest.raises(discord.NotFound) as caught:
-            await hook.edit_message("@original", content="early")  # type: ignore[arg-type]  # as documented for REST
+            await hook.edit_message("@original", content="early")
         assert caught.value.code == 10015
 
 
@@ -305,7 +308,7 @@ async def test_another_process_delivers_with_the_token_alone(
     """Editing and following up take the application id and the token, and neither bot token nor gateway."""
     interaction = await deferred(sandbox, bot)
     hook = webhook(interaction, session)
-    await hook.edit_message("@original", content="here", attachments=[picture()])  # type: ignore[arg-type]  # as above
+    await hook.edit_message("@original", content="here", attachments=[picture()])
     await hook.send("more", wait=True)
     assert [message.content for message in interaction.messages] == ["here", "more"]
     assert len(original(interaction).attachments) == 1
@@ -317,9 +320,9 @@ async def test_an_expired_token_is_refused(
     """401/50027 when its 15 minutes are over, and for a token that a test let expire."""
     aged, ended = await deferred(sandbox, bot), await deferred(sandbox, bot)
     sandbox.world.expire(ended.id)
-    await webhook(aged, session).edit_message("@original", content="in time")  # type: ignore[arg-type]  # as above
+    await webhook(aged, session).edit_message("@original", content="in time")
     with pytest.raises(discord.HTTPException) as caught:
-        await webhook(ended, session).edit_message("@original", content="late")  # type: ignore[arg-type]  # as above
+        await webhook(ended, session).edit_message("@original", content="late")
     assert (caught.value.status, caught.value.code) == (401, 50027)
     sandbox.world.advance(15 * 60)
     with pytest.raises(discord.HTTPException) as caught:

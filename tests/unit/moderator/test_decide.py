@@ -11,17 +11,24 @@ from hypothesis import strategies as st
 
 from services.contracts.codec import MAX_EVENT_BYTES
 from services.contracts.errors import ErrorCode
-from services.contracts.events import GenerationRequested, Outcome, RequestModerated, Verdict
+from services.contracts.events import (
+    GenerationRequested,
+    Outcome,
+    RequestDelivered,
+    RequestModerated,
+    Verdict,
+)
 from services.moderator.decide import DAYS_KEPT, State, decide, evolve, give_up
+from services.moderator.policy import Policy
 from tests.unit.moderator.requests import NOON, SMALL, a_policy, a_request, delivered
 
 POLICY = a_policy()
 FAILURES = [outcome for outcome in Outcome if outcome is not Outcome.SUCCEEDED]
 
 
-def settle(state: State, request: GenerationRequested, policy: object = POLICY) -> RequestModerated:
+def settle(state: State, request: GenerationRequested, policy: Policy = POLICY) -> RequestModerated:
     """Decide as the stage does: with the decision folded into the state."""
-    decision = decide(request, state, policy, request.requested_at)  # type: ignore[arg-type]  # a Policy
+    decision = decide(request, state, policy, request.requested_at)
     evolve(state, decision)
     return decision
 
@@ -250,7 +257,7 @@ def test_the_state_is_the_same_in_whatever_order_it_is_read_back(data: st.DataOb
     requests = [a_request(str(number), user=str(number % 2)) for number in range(6)]
     moderated = [decide(request, State(), POLICY, NOON) for request in requests]
     endings = [delivered(request, Outcome.FAILED) for request in requests[:3]]
-    events = [*moderated, *endings]
+    events: list[RequestModerated | RequestDelivered] = [*moderated, *endings]
     expected = State()
     for event in events:
         evolve(expected, event)
