@@ -15,7 +15,7 @@ from tests.repo import guards
 
 STAGES = ("ingest_bot", "moderator", "dispatcher", "gpu_worker", "notifier")
 #: The edge of a stage is its Faust agents; gpu_worker polls by itself, and ingest_bot reads no topic.
-EDGES = dict.fromkeys(STAGES, "agents.py") | {"gpu_worker": "consumer.py", "ingest_bot": "intake.py"}
+EDGES = dict.fromkeys(STAGES, "agents.py") | {"gpu_worker": "consumer.py", "ingest_bot": "agents.py"}
 #: What each stage has beside its card and its edge.
 FILES = ("app.py", "decide.py", "settings.py", "__main__.py")
 CARD = ("Consumes", "Produces", "State", "Delivery", "Failures")
