@@ -121,6 +121,10 @@ class Notifier:
     async def _end_progress(self) -> None:
         await asyncio.gather(*(conversation.close() for conversation in self._conversations.values()))
 
+    def open_requests(self) -> int:
+        """How many requests' messages are kept."""
+        return len(self._conversations)
+
     def known_since(self) -> datetime:
         """Requests from before this are not delivered, so their deliveries need not be known."""
         return self._clock() - timedelta(seconds=self._policy.window)
