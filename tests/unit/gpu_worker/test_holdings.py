@@ -1,0 +1,77 @@
+"""What a worker holds, and how far its lanes may be committed."""
+
+from __future__ import annotations
+
+import threading
+
+from services.contracts.envelope import Envelope
+from services.contracts.events import HeldState
+from services.gpu_worker.holdings import Assignment, Holdings, LaneOffsets
+from tests.unit.gpu_worker.test_decide import JOB
+
+ENVELOPE = Envelope.from_headers({}, fallback_id="dispatched/0/0")
+ASSIGNMENT = Assignment(job=JOB, envelope=ENVELOPE, lane=3, offset=7)
+
+
+def test_a_waiting_job_is_reported_as_held_and_a_taken_one_as_running() -> None:
+    """The dispatcher counts both."""
+    holdings = Holdings()
+    holdings.add(ASSIGNMENT)
+    assert [job.state for job in holdings.reported()] == [HeldState.HELD]
+    assert holdings.take() is ASSIGNMENT
+    assert [job.state for job in holdings.reported()] == [HeldState.RUNNING]
+    holdings.finish(ASSIGNMENT)
+    assert holdings.reported() == []
+
+
+def test_a_slot_waits_for_a_job_and_ends_when_the_worker_leaves() -> None:
+    """No polling, and no thread left behind."""
+    holdings = Holdings()
+    taken: list[Assignment | None] = []
+    slot = threading.Thread(target=lambda: taken.append(holdings.take()))
+    slot.start()
+    assert holdings.close() == []
+    slot.join(5)
+    assert taken == [None]
+
+
+def test_closing_gives_back_what_waits_and_keeps_what_runs() -> None:
+    """The dispatcher sends the first elsewhere."""
+    holdings = Holdings()
+    holdings.add(ASSIGNMENT)
+    holdings.take()
+    other = Assignment(job=JOB, envelope=ENVELOPE, lane=3, offset=8)
+    holdings.add(other)
+    assert holdings.close() == [other]
+    assert holdings.running() == [ASSIGNMENT]
+
+
+def test_a_lane_is_committed_up_to_its_first_unfinished_record() -> None:
+    """A later one that ended first does not carry the offset past it."""
+    offsets = LaneOffsets()
+    for offset in (5, 6, 7):
+        offsets.arrived(1, offset)
+    offsets.done(1, 6)
+    assert offsets.committable() == {}
+    offsets.done(1, 5)
+    assert offsets.committable() == {1: 7}
+    offsets.done(1, 7)
+    assert offsets.committable() == {1: 8}
+
+
+def test_a_lane_that_did_not_move_is_not_committed_again() -> None:
+    """No needless commits."""
+    offsets = LaneOffsets()
+    offsets.arrived(1, 5)
+    offsets.done(1, 5)
+    offsets.committable()
+    assert offsets.committable() == {}
+
+
+def test_a_lost_lane_is_forgotten() -> None:
+    """Its new owner reads what was not committed; ours would be a stale commit."""
+    offsets = LaneOffsets()
+    offsets.arrived(1, 5)
+    offsets.lost({1})
+    offsets.done(1, 5)
+    assert offsets.committable() == {}
