@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.contracts.events import GenerationRequested, InputImage, JobSpec, ReplyTo
-from services.ingest_bot.command_line import CommandLine, canonical, parse, value_of
+from services.ingest_bot.command_line import CommandLine, Flag, canonical, parse, value_of
 from services.ingest_bot.policy import Policy
 from services.ingest_bot.refusals import CommandError, Refusal
 from services.ingest_bot.templates.catalogue import Catalogue
@@ -41,8 +41,10 @@ class Draft:
         """The canonical form: the prompt, then the flags that differ from their defaults."""
         said = {flag.name for flag in self.bound.flags}
         # What chose the workflow is said even where it is that workflow's default: it is not another's.
-        choosing = [f for f in self.line.flags if f.name in (WORKFLOW, MODEL) and f.name not in said]
-        return canonical(self.line.prompt, [*choosing, *self.bound.flags], self.known)
+        choosing = {WORKFLOW: self.workflow.name, MODEL: self.bound.text(MODEL)}
+        given = [f.name for f in self.line.flags if f.name in choosing and f.name not in said]
+        flags = [*(Flag(name, choosing[name]) for name in sorted(given, reverse=True)), *self.bound.flags]
+        return canonical(self.line.prompt, flags, self.known)
 
     @property
     def notes(self) -> list[str]:

@@ -93,7 +93,7 @@ class Workflow:
         canonical: list[Flag] = []
         notes: list[str] = []
         for name, parameter in self.manifest.parameters.items():
-            if isinstance(parameter, ImageParameter):
+            if isinstance(parameter, ImageParameter) and name not in flags:
                 continue
             flag = Flag(PROMPT, prompt) if name == PROMPT else flags.get(name)
             default = _default(parameter, sizes, seed)
