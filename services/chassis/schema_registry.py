@@ -22,6 +22,7 @@ from services.contracts.schema_files import EVENT_TYPES, current_schema
 from services.contracts.topics import prefixed, topic_carrying
 
 _MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
+_UNKNOWN_LIMIT = 1000  #: ids remembered as unknown; poison records may name any of 2**32
 
 
 class HttpSchemaRegistry:
@@ -64,6 +65,8 @@ class HttpSchemaRegistry:
         answer = self._call("GET", f"/schemas/ids/{schema_id}")
         schema = _schema_in(answer) if answer is not None else None
         if schema is None:
+            if len(self._unknown_until) >= _UNKNOWN_LIMIT:
+                self._unknown_until.clear()
             self._unknown_until[schema_id] = self._monotonic() + self._forget_after
         return schema
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -25,6 +24,7 @@ from services.contracts.errors import (
 )
 from services.contracts.events import CancellationRequested, Event, RequestModerated, Verdict, WorkerReported
 from services.contracts.schema_files import avro_fingerprint, current_schema
+from tests.fakes.schema_registry import FakeSchemaRegistry
 
 NOON = datetime(2026, 3, 14, 12, 0, 0, 250_000, tzinfo=UTC)
 CANCELLATION = CancellationRequested(request_id="1", user_id="2", requested_at=NOON)
@@ -39,29 +39,6 @@ REPORT = WorkerReported(
     loaded=["a.safetensors"],
     price_per_hour=0.5,
 )
-
-
-class FakeRegistry:
-    """A schema registry in memory."""
-
-    def __init__(self, schemas: Mapping[int, Any], ids: Mapping[type[Event], int] | None = None) -> None:
-        self.schemas = schemas
-        self.ids = ids or {}
-        self.asked: list[int] = []
-
-    def schema_for(self, schema_id: int) -> Mapping[str, Any] | None:
-        """Look an id up, and note it."""
-        self.asked.append(schema_id)
-        return self.schemas.get(schema_id)
-
-    def id_for(self, event_type: type[Event]) -> int:
-        """The id given to an event."""
-        return self.ids[event_type]
-
-
-def registry_of(event_type: type[Event], schema_id: int = 7) -> FakeRegistry:
-    """A registry that knows one event's current schema."""
-    return FakeRegistry({schema_id: current_schema(event_type).raw}, {event_type: schema_id})
 
 
 def reason_of(
@@ -92,24 +69,24 @@ def test_the_fingerprint_is_the_one_that_avro_publishes() -> None:
 
 def test_an_event_survives_both_framings() -> None:
     """A reader with a registry reads what one without has written, and the other way round where it can."""
-    registered = Codec(registry_of(WorkerReported))
+    registered = Codec(FakeSchemaRegistry())
     assert registered.decode(encode(REPORT)) == REPORT
     assert registered.decode(registered.encode(REPORT), WorkerReported) == REPORT
 
 
 def test_confluent_framing_is_a_zero_byte_and_a_big_endian_id() -> None:
     """The body is the same in both framings."""
-    framed = Codec(registry_of(WorkerReported, 258)).encode(REPORT)
+    framed = Codec(FakeSchemaRegistry(first_id=258)).encode(REPORT)
     assert framed == b"\x00\x00\x00\x01\x02" + encode(REPORT)[10:]
 
 
 def test_a_registry_is_asked_once_for_an_id() -> None:
     """An id never changes its meaning, and the call blocks."""
-    registry = registry_of(WorkerReported)
+    registry = FakeSchemaRegistry()
     codec = Codec(registry)
     record = codec.encode(REPORT)
     assert [codec.decode(record), codec.decode(record)] == [REPORT, REPORT]
-    assert registry.asked == [7]
+    assert registry.asked == [1]
 
 
 def test_a_version_that_only_the_registry_knows_is_read() -> None:
@@ -117,7 +94,7 @@ def test_a_version_that_only_the_registry_knows_is_read() -> None:
     newer = current_schema(CancellationRequested).raw
     newer = newer | {"fields": [*newer["fields"], {"name": "why", "type": "string", "default": ""}]}
     body = written_with(newer, {"request_id": "1", "user_id": "2", "requested_at": NOON, "why": "bored"})
-    codec = Codec(FakeRegistry({9: newer}))
+    codec = Codec(FakeSchemaRegistry({9: newer}))
     assert codec.decode(b"\x00" + struct.pack(">i", 9) + body) == CANCELLATION
 
 
@@ -126,7 +103,7 @@ def test_an_enum_symbol_of_a_later_version_reads_as_unknown() -> None:
     raw = current_schema(RequestModerated).raw
     fields = [dict(field) for field in raw["fields"]]
     fields[1]["type"] = fields[1]["type"] | {"symbols": ["UNKNOWN", "APPROVED", "REJECTED", "DEFERRED"]}
-    codec = Codec(FakeRegistry({9: raw | {"fields": fields}}))
+    codec = Codec(FakeSchemaRegistry({9: raw | {"fields": fields}}))
     datum = {**_moderated(), "verdict": "DEFERRED"}
     event = codec.decode(
         b"\x00" + struct.pack(">i", 9) + written_with(raw | {"fields": fields}, datum), RequestModerated
@@ -187,19 +164,16 @@ def test_a_foreign_schema_in_the_registry_makes_a_record_undecodable(
     schema: dict[str, Any], reason: UndecodableReason
 ) -> None:
     """A registry is shared: other people's schemas are not ours."""
-    codec = Codec(FakeRegistry({1: schema}))
+    codec = Codec(FakeSchemaRegistry({1: schema}))
     assert reason_of(b"\x00\x00\x00\x00\x01", codec=codec) is reason
 
 
 def test_a_registry_that_is_away_is_no_fault_of_the_record() -> None:
     """The record may be fine, so the caller has to try again instead of burying it."""
-
-    class Away(FakeRegistry):
-        def schema_for(self, schema_id: int) -> Mapping[str, Any] | None:
-            raise SchemaRegistryError("away")
-
+    registry = FakeSchemaRegistry()
+    registry.away = True
     with pytest.raises(SchemaRegistryError):
-        Codec(Away({})).decode(b"\x00\x00\x00\x00\x01")
+        Codec(registry).decode(b"\x00\x00\x00\x00\x01")
 
 
 @given(st.binary(max_size=300))
