@@ -120,8 +120,13 @@ def wait_for_answer(final: Final, now: datetime, tries: int, policy: Policy) -> 
 
 
 def room(reply_to: ReplyTo, policy: Policy) -> int:
-    """Bytes that the files of one request may have together."""
-    return max(0, reply_to.filesize_limit - policy.request_overhead)
+    """Bytes that the files of one request may have together, as far as is known before Discord refuses them."""
+    return max(reply_to.filesize_limit, policy.request_limit) - policy.request_overhead
+
+
+def fits(sizes: Sequence[int], reply_to: ReplyTo, together: int) -> bool:
+    """Whether files of these sizes may be sent: none over the place's limit, and all within ``together``."""
+    return max(sizes) <= reply_to.filesize_limit and sum(sizes) <= together
 
 
 def nonce(request_id: str) -> str:

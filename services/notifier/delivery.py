@@ -73,17 +73,17 @@ class Delivery:
         return await self._attached(final, found)
 
     async def _attached(self, final: Final, found: list[tuple[ImageRef, bytes]]) -> Receipt:
-        limit = decide.room(final.reply_to, self._policy)
+        room = decide.room(final.reply_to, self._policy)
         for encoding in (None, *self._policy.encodings):
             files = await self._files(found, encoding)
-            size = sum(len(file.data) for file in files)
-            if not files or size > limit:
+            sizes = [len(file.data) for file in files]
+            if not sizes or not decide.fits(sizes, final.reply_to, room):
                 continue
             try:
                 return await self._send(final, files)
             except FilesTooLarge as error:
-                log.warning("files_refused", request_id=final.request_id, bytes=size, why=str(error))
-                limit = int(size * self._policy.shrink_after_refusal)
+                log.warning("files_refused", request_id=final.request_id, bytes=sum(sizes), why=str(error))
+                room = int(sum(sizes) * self._policy.shrink_after_refusal)
         return await self._linked(final)
 
     async def _linked(self, final: Final) -> Receipt:

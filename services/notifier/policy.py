@@ -39,9 +39,12 @@ class Policy:
     token_margin: float = 2.0  #: a token that ends so soon is not used any more
     unreachable_wait: float = 2.0  #: before an object store that is away is asked again
     denied_wait: float = 10.0  #: before one that refuses is
-    request_overhead: int = 16 * 1024  #: of a limit, left for the text and the multipart frames
+    #: Discord's limit is each file's own (its documentation, "Uploading files"); a request as a whole is refused above
+    #: some 25 MB where no file may be larger, which users found and nothing documents.
+    request_limit: int = 25_000_000
+    request_overhead: int = 16 * 1024  #: of that, left for the text and the multipart frames
     shrink_after_refusal: float = (
-        0.7  #: Discord's true limit is taken for this part of what it refused as too large
+        0.7  #: of a request that Discord refused as too large, the next one has at most this part
     )
     link_life: int = 7 * 24 * 3600  #: of links to pictures that are too large; S3 signs for a week at most
     #: Tried in order once the pictures as stored are too large.

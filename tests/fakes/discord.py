@@ -33,7 +33,8 @@ class FakeMessenger:
     ``gate``, while cleared, holds every call before it takes effect.
     """
 
-    file_limit: int = 10 * 1024 * 1024
+    file_limit: int = 10 * 1024 * 1024  #: bytes of each file
+    request_limit: int = 25_000_000  #: bytes of all files of a call
     has_bot_token: bool = True
     channels: set[str] = field(default_factory=lambda: {"9"})
     fail_next: list[MessengerError | None] = field(default_factory=list)
@@ -85,7 +86,8 @@ class FakeMessenger:
 
     def _fill(self, shown: Shown, message: Message) -> None:
         files = message.files or ()
-        if sum(len(file.data) for file in files) > self.file_limit:
+        sizes = [len(file.data) for file in files]
+        if sum(sizes) > self.request_limit or any(size > self.file_limit for size in sizes):
             raise FilesTooLarge("The fake's limit is smaller.", "413")
         shown.content = message.content
         if message.files is not None:

@@ -138,9 +138,17 @@ def test_an_unknown_interaction_is_asked_for_again_while_it_is_young() -> None:
 
 
 def test_room_for_files_leaves_space_for_the_rest_of_the_request() -> None:
-    """Discord counts the whole request."""
-    assert decide.room(a_reply(filesize_limit=1_000_000), POLICY) == 1_000_000 - 16 * 1024
-    assert decide.room(a_reply(filesize_limit=100), POLICY) == 0
+    """A place whose files may be larger than the usual request takes larger requests too."""
+    assert decide.room(a_reply(filesize_limit=1_000_000), POLICY) == 25_000_000 - 16 * 1024
+    assert decide.room(a_reply(filesize_limit=50_000_000), POLICY) == 50_000_000 - 16 * 1024
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fit"), [([10, 10], True), ([11], False), ([1, 11], False), ([10, 10, 10], False)]
+)
+def test_files_fit_one_by_one_and_together(sizes: list[int], fit: bool) -> None:
+    """Discord limits each file, and a request as a whole."""
+    assert decide.fits(sizes, a_reply(filesize_limit=10), 25) is fit
 
 
 @pytest.mark.parametrize("request_id", ["1300000000000000001", "x" * 200, "", "réq"])

@@ -14,7 +14,7 @@ from services.chassis.retry import RetryLater
 from services.contracts.errors import ErrorCode
 from services.contracts.events import DeliveryMethod, Outcome
 from services.notifier.pictures import NotAPicture, extension_of, reencode
-from services.notifier.policy import Encoding, Policy
+from services.notifier.policy import Encoding
 from services.notifier.ports import DiscordBusy, FilesTooLarge, InteractionOver, OriginalUnknown
 from tests.fakes.object_store import FakeObjectStore
 from tests.unit.notifier.world import NOON, REQUEST, USER, World, a_png, a_reply, an_image, completed, noise
@@ -92,10 +92,10 @@ async def test_a_busy_discord_keeps_the_offset_for_as_long_as_it_asks(world: Wor
 
 
 async def test_images_too_large_for_the_place_are_sent_as_webp(world: World) -> None:
-    """The sum of the files counts, not each: these four would fit one by one."""
+    """The place's limit is each file's."""
     world.store_images(data=noise(64))
     size = sum(stored.info.bytes for stored in world.store.objects.values())
-    await world.handle(completed(reply_to=a_reply(filesize_limit=size // 2 + Policy().request_overhead)))
+    await world.handle(completed(reply_to=a_reply(filesize_limit=size // 8)))
     files = world.discord.originals[TOKEN].files
     assert [extension_of(data) for data in files.values()] == ["webp"] * 4
     assert all(name.endswith(".webp") for name in files)
@@ -103,10 +103,10 @@ async def test_images_too_large_for_the_place_are_sent_as_webp(world: World) -> 
 
 
 async def test_what_discord_refuses_as_too_large_is_sent_smaller(world: World) -> None:
-    """Its true limit can be below what it said of the place."""
+    """A request as a whole has a limit that Discord does not tell."""
     world.store_images(data=noise(64))
     size = sum(stored.info.bytes for stored in world.store.objects.values())
-    world.discord.file_limit = size // 3
+    world.discord.request_limit = size // 3
     await world.handle(completed())
     assert len(world.discord.originals[TOKEN].files) == 4
     assert world.outbox.sent[0].images == 4
@@ -121,9 +121,8 @@ async def test_jpeg_follows_when_webp_does_not_get_small_enough(world: World) ->
     world.policy = replace(world.policy, encodings=encodings)
     world.notifier = world.start()
     world.store_images(data=noise(64))
-    webp, jpeg = (4 * len(reencode(noise(64), encoding)) for encoding in encodings)
-    limit = (webp + jpeg) // 2 + world.policy.request_overhead
-    await world.handle(completed(reply_to=a_reply(filesize_limit=limit)))
+    webp, jpeg = (len(reencode(noise(64), encoding)) for encoding in encodings)
+    await world.handle(completed(reply_to=a_reply(filesize_limit=(webp + jpeg) // 2)))
     assert all(name.endswith(".jpg") for name in world.discord.originals[TOKEN].files)
 
 
