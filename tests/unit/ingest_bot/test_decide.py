@@ -46,7 +46,7 @@ def drafted(
     prompt: str,
     images: Mapping[str, tuple[int, int]] | None = None,
     policy: Policy = POLICY,
-    **options: str | None,
+    options: Mapping[str, str | None] | None = None,
 ) -> Draft:
     """The draft of a command that is taken."""
     found = draft(command(prompt, images, options), CATALOGUE, policy, random_seed=42)
@@ -58,7 +58,7 @@ def refused(
     prompt: str,
     images: Mapping[str, tuple[int, int]] | None = None,
     policy: Policy = POLICY,
-    **options: str | None,
+    options: Mapping[str, str | None] | None = None,
 ) -> Refusal:
     """The refusal of a command that is not."""
     found = draft(command(prompt, images, options), CATALOGUE, policy, random_seed=42)
@@ -73,7 +73,7 @@ def requested(
     **options: str | None,
 ) -> GenerationRequested:
     """The request of a command that is taken."""
-    ready = drafted(prompt, images, **options)
+    ready = drafted(prompt, images, options=options)
     return request(ready, POLICY, request_id="9", reply_to=REPLY_TO, now=NOW, inputs=inputs or [])
 
 
@@ -181,7 +181,7 @@ def test_an_unknown_workflow_has_a_code_of_its_own() -> None:
 
 def test_options_count_against_the_length_too() -> None:
     """Else a long option would pass a limit that a long prompt does not."""
-    assert "The command has 6001 characters" in refused("a", neg="x" * 6000).message
+    assert "The command has 6001 characters" in refused("a", options={"neg": "x" * 6000}).message
 
 
 def test_a_narrower_limit_of_the_installation_holds() -> None:
@@ -207,7 +207,10 @@ def test_typed_options_are_flags() -> None:
 
 def test_an_option_that_contradicts_a_flag_is_refused() -> None:
     """Neither wins silently."""
-    assert "`--ar` was given twice, as `16:9` and as `1:1`" in refused("a --ar 16:9", ar="1:1").message
+    assert (
+        "`--ar` was given twice, as `16:9` and as `1:1`"
+        in refused("a --ar 16:9", options={"ar": "1:1"}).message
+    )
 
 
 def test_notes_tell_every_value_that_was_changed() -> None:
