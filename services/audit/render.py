@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.audit.describe import as_json, facts, title
-from services.audit.masking import one_line
+from services.audit.masking import one_line, scrub
 from services.audit.moments import show_instant, show_seconds
 from services.audit.observation import Observation
 from services.audit.replay import Plan, Refusal, Replay
@@ -81,7 +81,7 @@ def plan_json(plan: Plan, results: list[str | None] | None = None) -> dict[str, 
                 "topic": replay.sending.topic,
                 "partition": replay.sending.partition,
                 "request_id": replay.source.request_id,
-                "error": results[number] if results is not None else None,
+                "error": _failure(results, number),
             }
             for number, replay in enumerate(plan.replays)
         ],
@@ -129,8 +129,13 @@ def _rounded(seconds: float | None) -> float | None:
 def _did(results: list[str | None] | None, number: int) -> str:
     if results is None:
         return "would send"
-    failure = results[number]
+    failure = _failure(results, number)
     return "sent" if failure is None else f"FAILED ({failure})"
+
+
+def _failure(results: list[str | None] | None, number: int) -> str | None:
+    failure = None if results is None else results[number]
+    return None if failure is None else scrub(failure)
 
 
 def _replay_line(replay: Replay, did: str) -> str:

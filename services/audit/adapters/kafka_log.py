@@ -19,7 +19,7 @@ from services.chassis.kafka import client_config
 from services.chassis.settings import StageSettings
 from services.contracts.topics import unprefixed
 
-ANSWER_SECONDS = 10.0  #: for metadata and offsets
+ANSWER_SECONDS = 5.0  #: for metadata and offsets
 STALL_SECONDS = 30.0  #: without any record of a span that has some
 _BATCH = 2_000
 _WAIT_SECONDS = 0.1
