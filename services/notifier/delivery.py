@@ -65,12 +65,24 @@ class Delivery:
             raise RetryLater(str(busy), busy.after_seconds) from busy
 
     async def _with_images(self, final: Final) -> Receipt:
-        read = await asyncio.gather(*(self._read(final, image) for image in final.images))
-        found = [(image, data) for image, data in zip(final.images, read, strict=True) if data]
+        found = await self._found(final)
         final = decide.with_found(final, [image for image, _ in found])
         if not final.images:
             return await self._send(final, ())
         return await self._attached(final, found)
+
+    async def _found(self, final: Final) -> list[tuple[ImageRef, bytes]]:
+        """The images that the store has, read side by side."""
+        reads = (self._read(final, image) for image in final.images)
+        # Every read ends before this does, so that none goes on in memory that was given back.
+        results = await asyncio.gather(*reads, return_exceptions=True)
+        found = []
+        for image, result in zip(final.images, results, strict=True):
+            if isinstance(result, BaseException):
+                raise result
+            if result:
+                found.append((image, result))
+        return found
 
     async def _attached(self, final: Final, found: list[tuple[ImageRef, bytes]]) -> Receipt:
         room = decide.room(final.reply_to, self._policy)
