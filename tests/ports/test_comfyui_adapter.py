@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from services.gpu_worker.adapters.comfyui import ComfyUIRenderer
-from services.gpu_worker.adapters.comfyui_run import Timing
+from services.gpu_worker.adapters.comfyui_http import Answer, ComfyUIHttp, Place
+from services.gpu_worker.adapters.comfyui_run import Counts, JobRun, Timing
+from services.gpu_worker.adapters.comfyui_socket import ComfyUISocket
 from services.gpu_worker.ports import (
     ComfyUIDied,
     ComfyUIUnreachable,
@@ -130,17 +133,13 @@ def test_f10_a_socket_lost_mid_job_is_opened_again_and_the_images_arrive(
     assert (renderer.counts.reconnects, ran(sandbox)) == (1, ["a"])
 
 
-def test_f10_a_success_missed_while_the_socket_was_down_is_read_from_the_history(
-    sandbox: SandboxThread, renderers: list[ComfyUIRenderer]
+def test_f10_a_history_that_lags_behind_a_reconnect_is_waited_for(
+    sandbox: SandboxThread, renderer: ComfyUIRenderer
 ) -> None:
-    """ComfyUI repeats no event, and may keep the job as running for a while after its success.
-
-    When it goes on from the job it says so, which is when to look: nobody waits for the quiet to grow long.
-    """
-    renderer = connect(sandbox, renderers, timing=replace(QUICK, quiet=60.0))
-    sandbox.arm(Fault(kind=FaultKind.DROP_WEBSOCKET, node_type="SaveImage"))
+    """ComfyUI may keep a job as running for a while after its success, and then the history is not there yet."""
+    sandbox.arm(Fault(kind=FaultKind.DROP_WEBSOCKET, at_step=MID_JOB))
     sandbox.arm(Fault(kind=FaultKind.SLOW_HISTORY, seconds=0.3))
-    assert len(draw(renderer, text_job("a"), seconds=10).images) == 2
+    assert len(draw(renderer, text_job("a", steps=20)).images) == 2
 
 
 def test_f10_a_failure_missed_while_the_socket_was_down_is_read_from_the_history(
@@ -213,6 +212,7 @@ def test_a_comfyui_that_restarted_between_jobs_gets_the_next_one(
     sandbox.start()
     assert draw(renderer, text_job("b")).images
     assert ran(sandbox) == ["b"]
+    assert "GET /queue" not in sandbox.counters()
 
 
 def test_a_prompt_whose_answer_was_lost_is_not_posted_twice(
@@ -291,6 +291,63 @@ def test_a_restarted_worker_takes_up_its_running_job(
     sandbox.disarm()
     assert len(again.result(5).images) == 2
     assert ran(sandbox) == ["a"]
+
+
+def test_images_that_were_saved_before_the_client_listened_are_not_forgotten(
+    sandbox: SandboxThread, renderers: list[ComfyUIRenderer], aside: ThreadPoolExecutor
+) -> None:
+    """After a gap the events name only the later files, so the history is read."""
+    graph = text_graph()
+    scale = {"image": ["8", 0], "upscale_method": "bicubic", "width": 32, "height": 32, "crop": "disabled"}
+    graph["20"] = {"class_type": "ImageScale", "inputs": scale}
+    graph["21"] = {"class_type": "SaveImage", "inputs": {"images": ["20", 0], "filename_prefix": "small"}}
+    job = replace(text_job("a"), graph=json.dumps(graph))
+    sandbox.arm(Fault(kind=FaultKind.HANG, node_type="ImageScale"))
+    first = connect(sandbox, renderers, client_id="worker-1")
+    future = aside.submit(draw, first, job)
+    eventually(lambda: sandbox.runs() and sandbox.runs()[0].images == 2)
+    first.close()
+    with pytest.raises(Interrupted):
+        future.result(5)
+    second = connect(sandbox, renderers, client_id="worker-1")
+    again = aside.submit(draw, second, replace(job, maybe_known=True))
+    eventually(lambda: sandbox.counters().get("GET /queue"))
+    sandbox.disarm()
+    assert len(again.result(5).images) == 4
+
+
+class StoppedWhilePosting(ComfyUIHttp):
+    """HTTP on which somebody cancels the job in the moment in which it is posted."""
+
+    run: JobRun
+
+    def post_prompt(self, body: Mapping[str, Any]) -> Answer:
+        """Ask ComfyUI to stop what it does not know yet, then post."""
+        self.run.ask_to_stop()
+        assert self.stop(self.run.job.prompt_id) is Place.UNKNOWN
+        return super().post_prompt(body)
+
+
+def test_a_job_cancelled_while_it_is_posted_is_stopped(sandbox: SandboxThread) -> None:
+    """Whoever cancelled found nothing to stop, so whoever posts looks again."""
+    http = StoppedWhilePosting(sandbox.url, connect_seconds=1.0, seconds=5.0)
+    socket = ComfyUISocket(sandbox.url, "me", connect_seconds=1.0)
+    http.run = JobRun(
+        text_job("a", steps=500),
+        http,
+        http,
+        socket,
+        client_id="me",
+        deadline=time.monotonic() + LONG,
+        on_progress=lambda *told: None,
+        timing=QUICK,
+        counts=Counts(),
+    )
+    with pytest.raises(Interrupted):
+        http.run.execute()
+    socket.close()
+    http.close()
+    eventually(lambda: outcomes(sandbox) in (["interrupted"], ["deleted"]))
 
 
 def test_a_deadline_takes_a_waiting_job_out_of_the_queue(

@@ -131,10 +131,10 @@ class PromptView:
             self._done[node_id] = max(self._done.get(node_id, 0.0), min(1.0, value / top))
 
     def _count(self) -> None:
-        """Recount the percentage.  It never falls, and only success makes it 100."""
+        """Recount the percentage; only success makes it 100.  It never falls, since no node's share does."""
         total = sum(self._weights.values()) or 1.0
         done = sum(self._weights.get(node_id, 0.0) * share for node_id, share in self._done.items())
-        self.percent = max(self.percent, min(99, int(100 * done / total)))
+        self.percent = min(99, int(100 * done / total))
 
 
 def choose_files(files: Iterable[OutputFile]) -> list[OutputFile]:

@@ -47,14 +47,14 @@ class ComfyUISocket:
         return self._websocket is not None
 
     def open(self) -> None:
-        """Connect, closing an older connection first: ComfyUI silences a client id whose *old* socket closes late.
+        """Connect; an older connection must have been closed: ComfyUI silences a client id whose *old* socket closes.
 
         Returns when the first event is there, since ComfyUI only then has the client id on its list.
 
         Raises:
             SocketLost: it could not be opened.
         """
-        self.disconnect()
+        assert self._websocket is None, "the old connection is still open"
         fresh = websocket.WebSocket(sockopt=_OPTIONS, skip_utf8_validation=True)
         try:
             fresh.connect(self._url, timeout=self._connect_seconds, suppress_origin=True)  # type: ignore[no-untyped-call]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from services.contracts.events import Phase
 from services.gpu_worker.adapters.comfyui_events import OutputFile, PromptView, choose_files
 from services.gpu_worker.ports import Interrupted, NodeFailed
+from tests.fakes import replayed_frames
 from tests.fakes.graphs import text_graph
-from tests.fakes.replayed_frames import replayed
 
 IMAGES = [OutputFile(f"job_0000{n}_.png", "distillery", "output") for n in (1, 2)]
+
+
+def replayed(name: str, prompt_id: str) -> list[str | bytes]:
+    """A recording that nothing breaks."""
+    return [frame for frame in replayed_frames.replayed(name, prompt_id) if frame is not None]
 
 
 def view_of(name: str) -> PromptView:
@@ -76,6 +83,17 @@ def test_progress_counts_steps_and_what_was_cached() -> None:
     ]
     assert told[-1] == (Phase.RUNNING, 100)
     assert [percent for _, percent in seen] == sorted(percent for _, percent in seen)
+
+
+def test_a_node_that_counts_twice_does_not_set_progress_back() -> None:
+    """Some nodes go through their steps once for every tile."""
+    view = PromptView("mine", text_graph(steps=4))
+    seen = []
+    for value in (1, 4, 1, 2):
+        data = {"value": value, "max": 4, "node": "3", "prompt_id": "mine"}
+        view.feed(json.dumps({"type": "progress", "data": data}))
+        seen.append(view.percent)
+    assert seen == [10, 40, 40, 40]
 
 
 def test_frames_that_nobody_knows_are_counted_and_ignored() -> None:
