@@ -15,9 +15,8 @@ from services.chassis.metrics import CATALOGUE, Metrics, Spec
 from services.contracts.codec import encode
 from services.contracts.envelope import Envelope
 from services.contracts.events import GenerationRequested, JobSpec, ReplyTo
-from tests.conftest import StartStage
 from tests.harness.kafka import KafkaCorner
-from tests.harness.stage import StageProcess
+from tests.harness.stage import StageProcess, StartStage
 from tests.harness.waiting import eventually
 from tests.repo.promtool import expressions_without_result, run_promtool
 
