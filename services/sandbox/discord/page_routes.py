@@ -20,6 +20,7 @@ _TYPES = {
     "channel.js": "text/javascript",
     "composer.js": "text/javascript",
     "elements.js": "text/javascript",
+    "lightbox.js": "text/javascript",
     "markdown.js": "text/javascript",
 }
 #: Nothing but this server's own files runs or loads in the page, whatever a message says.

@@ -113,6 +113,7 @@ def message(message: Message, interaction: Interaction | None) -> dict[str, Any]
         "user_id": user_id,
         "user_name": name_of(user_id) if user_id else None,
         "command": interaction.command if interaction else None,
+        "options": [option.view() for option in interaction.options] if interaction else [],
         "created_at": message.created.at,
         "created_epoch": message.created.epoch,
         "history": [asdict(edit) for edit in message.history],
