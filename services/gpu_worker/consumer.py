@@ -31,6 +31,8 @@ from services.gpu_worker.settings import WorkerSettings
 
 log = get_logger()
 POLL_SECONDS = 0.2
+#: A commit for each of many short jobs would cost the broker more than the jobs' own records.
+COMMIT_SECONDS = 1.0
 #: Dispatch ids kept to recognise a lane that is read again; far more than a worker holds between two commits.
 REMEMBERED = 10_000
 #: What a coordinator answers while the group is moving: the next round commits the same or more.
@@ -89,6 +91,7 @@ class LaneConsumer:
         self._offsets = LaneOffsets()
         self._seen: dict[str, None] = {}
         self._lanes: set[int] = set()
+        self._commit_at = 0.0
         self.draining = False
         self._consumer = Consumer(consumer_config(settings))
         self._consumer.subscribe(
@@ -108,7 +111,8 @@ class LaneConsumer:
         self._health.beat()
         if message is not None:
             self._take(message)
-        self._commit()
+        if time.monotonic() >= self._commit_at:
+            self._commit()
 
     def finished(self, assignment: Assignment) -> None:
         """A job's ``completed`` is acknowledged, so its record may be passed.  From any thread."""
@@ -168,6 +172,7 @@ class LaneConsumer:
         self._offsets.done(record.partition, record.offset)
 
     def _commit(self) -> None:
+        self._commit_at = time.monotonic() + COMMIT_SECONDS
         moved = self._offsets.committable()
         if not moved:
             return
