@@ -10,9 +10,8 @@ from services.audit.ports import BrokerAway, Sending
 from services.chassis.kafka import producer_config
 from services.chassis.settings import StageSettings
 
-SEND_SECONDS = (
-    40.0  #: more than the producer's own delivery.timeout.ms, after which each record has its answer
-)
+ANSWER_SECONDS = 5.0  #: for the first sign of life
+SEND_SECONDS = 40.0  #: more than the producer's delivery.timeout.ms, after which each record has its answer
 _ANY_PARTITION = -1  #: the partitioner's choice
 _UNANSWERED = "no acknowledgement came"
 
@@ -36,7 +35,7 @@ class KafkaSender:
 
     def _need_broker(self) -> None:
         try:
-            self._producer.list_topics(timeout=10.0)
+            self._producer.list_topics(timeout=ANSWER_SECONDS)
         except KafkaException as error:
             raise BrokerAway(
                 f"No Kafka broker answers at {self._servers}, so nothing was sent; start it, or set "

@@ -11,7 +11,7 @@ import pytest
 from services.audit.anomalies import anomalies
 from services.audit.timeline import in_causal_order
 from services.contracts.envelope import REPLAY_OF
-from services.contracts.events import JobState, Outcome, Reason
+from services.contracts.events import JobDispatched, JobState, Outcome, Reason
 from tests.unit.audit.journeys import START, Journey, happy_journey
 
 
@@ -154,7 +154,8 @@ def test_one_attempt_under_two_dispatch_ids_is_told() -> None:
     other = Journey(asked=journey.asked)
     other.dispatched(0.06, attempt=1)
     event = other.seen()[-1].event
-    journey.add(replace(event, dispatch_id="other"), 0.06, stage="dispatcher", partition=7)  # type: ignore[type-var, misc]  # it is a JobDispatched
+    assert isinstance(event, JobDispatched)
+    journey.add(replace(event, dispatch_id="other"), 0.06, stage="dispatcher", partition=7)
     assert "Attempt 1 was dispatched 2 times under different ids." in found_in(journey)
 
 

@@ -209,11 +209,9 @@ def test_the_plan_is_printed_record_by_record() -> None:
     journey = Journey()
     good, bad = journey.requested(), replace(journey.requested(), value=b"\xff")
     made = plan(seen(good, replace(bad, headers=())))
-    assert plan_lines(made) == [
-        f"would send  requests/4/0 -> requests (by its key)  requested of request {REQUEST}",
-        "refused  requests/4/1  undecodable: it cannot be decoded (too_short), so it would fail again; "
-        "--force sends it",
-    ]
+    would_send, refused = plan_lines(made)
+    assert would_send == f"would send  requests/4/0 -> requests (by its key)  requested of request {REQUEST}"
+    assert refused.startswith("refused  requests/4/1  undecodable: it cannot be decoded (too_short)")
     assert counts_line(made) == "2 matched, 1 to send, 1 refused."
 
 
