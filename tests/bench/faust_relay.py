@@ -6,6 +6,7 @@ The named baseline: what Faust costs with awaited sends and nothing else.
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import faust
 
@@ -22,7 +23,7 @@ def main() -> None:
         worker_redirect_stdouts=False,
         autodiscover=False,
     )
-    raw = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+    raw: Any = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
     source = app.topic(f"{prefix}hop-{hop}", **raw)
     target = app.topic(f"{prefix}hop-{hop + 1}", **raw)
 

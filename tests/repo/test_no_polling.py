@@ -40,5 +40,7 @@ def test_f8_no_stage_polls() -> None:
 
 def test_f8_a_planted_poll_is_found() -> None:
     """The guard bites."""
-    planted = guards.Source(path="services/moderator/agents.py", text="while True:\n    await asyncio.sleep(1)\n")
+    planted = guards.Source(
+        path="services/moderator/agents.py", text="while True:\n    await asyncio.sleep(1)\n"
+    )
     assert sleepers([planted]) == ["services/moderator/agents.py"]

@@ -82,7 +82,7 @@ class Stream:
 
 def an_edge(handler: Handler, graveyard: Graveyard | None = None, **options: Any) -> Edge:
     """An edge around ``handler`` with quick retries."""
-    settings = {"retries": QUICK, "prefix": "t-"} | options
+    settings: Any = {"retries": QUICK, "prefix": "t-"} | options
     return Edge(
         handler=handler,
         outbox=graveyard or Graveyard(),  # type: ignore[arg-type]  # all that an edge uses of an outbox
