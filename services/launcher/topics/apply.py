@@ -57,6 +57,14 @@ class TopicSettings(StageSettings, frozen=True, kw_only=True):
         float,
         Meta(description="A gpu_worker silent for so long loses its lanes, where brokers permit it.", gt=0),
     ] = 10.0
+    kafka_admin_timeout_seconds: Annotated[
+        float, Meta(description="Longest wait for one answer of the cluster.", gt=0, le=600)
+    ] = 15.0
+
+
+def open_cluster(settings: TopicSettings) -> Cluster:
+    """The cluster that the settings name; nothing is asked of it yet."""
+    return Cluster(client_config(settings, "topics"), timeout_seconds=settings.kafka_admin_timeout_seconds)
 
 
 def wanted_topics(settings: TopicSettings) -> list[WantedTopic]:
@@ -86,11 +94,16 @@ def plan(settings: TopicSettings, cluster: Cluster, *, allow_rehash: bool = Fals
 def carry_out(steps: list[Step], cluster: Cluster, tell: Callable[[Step], object]) -> None:
     """Do the steps in order and ``tell`` each when it is done; a group's setting is tried, a topic's is required.
 
+    When it returns, the topics can be written to.
+
     Raises:
         ClusterError: the cluster is away or refuses; the steps told before it are done.
     """
     for step in steps:
         tell(_done(step, cluster) if isinstance(step, Create | Configure | Grow) else step)
+    made = {step.topic.name: step.topic.partitions for step in steps if isinstance(step, Create)}
+    grown = {step.name: step.partitions for step in steps if isinstance(step, Grow)}
+    cluster.wait_until_served(made | grown)
 
 
 def apply_topics(settings: StageSettings, tell: Callable[[Step], object] = lambda step: None) -> None:
@@ -100,7 +113,7 @@ def apply_topics(settings: StageSettings, tell: Callable[[Step], object] = lambd
         ClusterError: the cluster is away, refuses, or has topics that only a person may change.
     """
     shape = TopicSettings(**{f: getattr(settings, f) for f in StageSettings.__struct_fields__})
-    cluster = Cluster(client_config(shape, "topics"))
+    cluster = open_cluster(shape)
     steps = plan(shape, cluster)
     if refused := refusals(steps):
         raise ClusterError("; ".join(f"{step.name}: {step.reason}" for step in refused))

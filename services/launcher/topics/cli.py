@@ -10,10 +10,9 @@ from typing import NoReturn
 
 import click
 
-from services.chassis.kafka import client_config
 from services.chassis.settings import SettingsError, describe, load
-from services.launcher.topics.apply import TopicSettings, carry_out, plan, wanted_topics
-from services.launcher.topics.cluster import Cluster, ClusterError
+from services.launcher.topics.apply import TopicSettings, carry_out, open_cluster, plan, wanted_topics
+from services.launcher.topics.cluster import ClusterError
 from services.launcher.topics.plan import changes, refusals
 
 FAILED = 1
@@ -45,7 +44,7 @@ def list_topics() -> None:
     """Print every declared topic beside what the cluster has."""
     try:
         settings = load(TopicSettings)
-        there = Cluster(client_config(settings, "topics")).topic_sizes(settings.topic_prefix)
+        there = open_cluster(settings).topic_sizes(settings.topic_prefix)
     except (ClusterError, SettingsError) as error:
         _fail(error)
     for topic in wanted_topics(settings):
@@ -58,7 +57,7 @@ def list_topics() -> None:
 
 def _apply(settings: TopicSettings, *, dry_run: bool, allow_rehash: bool) -> int:
     """Plan, print, and unless it is a dry run or refused, carry out; returns the exit code."""
-    cluster = Cluster(client_config(settings, "topics"))
+    cluster = open_cluster(settings)
     steps = plan(settings, cluster, allow_rehash=allow_rehash)
     due, refused = changes(steps), refusals(steps)
     if not dry_run and not refused:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -24,6 +25,8 @@ T = TypeVar("T")
 
 _SESSION_TIMEOUT = "consumer.session.timeout.ms"
 _LEAST_SESSION_TIMEOUT = "group.consumer.min.session.timeout.ms"
+
+_LOOK_AGAIN_SECONDS = 0.05
 
 #: How a broker, or librdkafka for it, says that there is nobody to ask.
 _AWAY = frozenset(
@@ -95,6 +98,29 @@ class Cluster:
             case Configure():
                 self._wait(self._admin.incremental_alter_configs([_altered(change)]), f"alter {change.name}")
 
+    def wait_until_served(self, sizes: Mapping[str, int]) -> None:
+        """Wait until the brokers lead every partition of these topics.
+
+        The controller answers as soon as a topic is decided on; its brokers make it a moment later, and a stage
+        that subscribes before that fails.
+        """
+        end = time.monotonic() + self._timeout
+        while waiting := self._unserved(sizes):
+            if time.monotonic() > end:
+                raise ClusterError(
+                    f"{', '.join(waiting)} is made, but its partitions have no leader after {self._timeout:g} s; "
+                    "look at the brokers' logs, then run this again."
+                )
+            self._admin.poll(_LOOK_AGAIN_SECONDS)
+
+    def _unserved(self, sizes: Mapping[str, int]) -> list[str]:
+        """Those of the topics that lack partitions, or leaders of them."""
+        listed = self._topics() if sizes else {}
+        leaders = {
+            name: [p.leader for p in t.partitions.values() if p.leader >= 0] for name, t in listed.items()
+        }
+        return sorted(name for name, size in sizes.items() if len(leaders.get(name, ())) < size)
+
     def _topics(self) -> Mapping[str, Any]:
         try:
             return self._admin.list_topics(timeout=self._timeout).topics
@@ -121,8 +147,8 @@ class Cluster:
         reason = error.args[0] if error.args else None
         if isinstance(error, TimeoutError) or (isinstance(reason, KafkaError) and reason.code() in _AWAY):
             return ClusterError(
-                f"No Kafka broker at {self._bootstrap} answered within {self._timeout:g} s when it was asked to {what}; "
-                "nothing more was tried.  Is it running, and is KAFKA_BOOTSTRAP_SERVERS right?"
+                f"No Kafka broker at {self._bootstrap} answered within {self._timeout:g} s when it was asked to "
+                f"{what}; nothing more was tried.  Is it running, and is KAFKA_BOOTSTRAP_SERVERS right?"
             )
         said = f"{reason.name()}: {reason.str()}" if isinstance(reason, KafkaError) else str(error)
         return ClusterError(f"Kafka refused to {what}; nothing more was tried.  {said}")
