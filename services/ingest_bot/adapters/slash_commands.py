@@ -103,6 +103,8 @@ async def _registered(
 
 def _says(found: Any, wanted: Any) -> bool:
     """Whether what Discord keeps holds all that we send; it leaves out what is empty and adds fields of its own."""
+    if wanted is None:  # discord.py's word for Discord's own default, which Discord spells out
+        return True
     if isinstance(wanted, dict):
         return isinstance(found, dict) and all(_says(found.get(key), value) for key, value in wanted.items())
     if isinstance(wanted, list) and wanted:
