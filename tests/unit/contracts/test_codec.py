@@ -24,6 +24,7 @@ from services.contracts.errors import (
 )
 from services.contracts.events import CancellationRequested, Event, RequestModerated, Verdict, WorkerReported
 from services.contracts.schema_files import avro_fingerprint, current_schema
+from tests.contract.examples import load_examples
 from tests.fakes.schema_registry import FakeSchemaRegistry
 
 NOON = datetime(2026, 3, 14, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -104,7 +105,8 @@ def test_an_enum_symbol_of_a_later_version_reads_as_unknown() -> None:
     fields = [dict(field) for field in raw["fields"]]
     fields[1]["type"] = fields[1]["type"] | {"symbols": ["UNKNOWN", "APPROVED", "REJECTED", "DEFERRED"]}
     codec = Codec(FakeSchemaRegistry({9: raw | {"fields": fields}}))
-    datum = {**_moderated(), "verdict": "DEFERRED"}
+    (example,) = [e for e in load_examples(RequestModerated) if e.name == "ordinary"]
+    datum = {**example.datum(), "verdict": "DEFERRED"}
     event = codec.decode(
         b"\x00" + struct.pack(">i", 9) + written_with(raw | {"fields": fields}, datum), RequestModerated
     )
@@ -244,51 +246,3 @@ def test_an_event_may_have_256_kib_and_not_one_byte_more() -> None:
     with pytest.raises(EventTooLarge) as raised:
         encode(replace(REPORT, gpu="x" * (spare + 1)))
     assert (raised.value.size, raised.value.limit) == (MAX_EVENT_BYTES + 1, MAX_EVENT_BYTES)
-
-
-def _moderated() -> dict[str, Any]:
-    """A datum of ``RequestModerated``."""
-    reply = {
-        "user_id": "1",
-        "channel_id": "2",
-        "application_id": "3",
-        "interaction_token": "",
-        "token_expires_at": NOON,
-        "guild_id": None,
-        "locale": "en-US",
-        "filesize_limit": 1,
-    }
-    job = {
-        "workflow": "sd15",
-        "workflow_version": "1",
-        "graph": "{}",
-        "bindings": {},
-        "seed": 1,
-        "images": 1,
-        "parameters": {},
-        "checkpoints": [],
-        "loras": [],
-        "inputs": [],
-    }
-    request = {
-        "request_id": "9",
-        "requested_at": NOON,
-        "expires_at": NOON,
-        "reply_to": reply,
-        "command": "serve",
-        "raw_input": "",
-        "command_string": "",
-        "prompt": "",
-        "negative_prompt": "",
-        "job": job,
-        "plan": "free",
-        "notes": [],
-    }
-    return {
-        "request": request,
-        "verdict": "APPROVED",
-        "moderated_at": NOON,
-        "policy_version": "1",
-        "reasons": [],
-        "quota_left": None,
-    }
