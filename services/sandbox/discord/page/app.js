@@ -63,13 +63,16 @@ function arrive(message) {
   }
   if (state.pending.delete(message.interaction_id)) channel.remove(`pending-${message.interaction_id}`);
   draw(message);
+  if (message.channel_id !== here().channel_id && !state.unread.has(message.channel_id)) {
+    state.unread.add(message.channel_id);
+    paintServers();
+  }
 }
 
 function draw(message) {
+  if (message.user_name) names.set(message.user_id, message.user_name);
   if (message.ephemeral && message.user_id !== state.user) return;
-  if (message.user_name && message.user_id) names.set(message.user_id, message.user_name);
   if (message.channel_id === here().channel_id) channel.show(message, state.user, names);
-  else if (!state.unread.has(message.channel_id)) { state.unread.add(message.channel_id); paintServers(); }
 }
 
 // A command on its way, or one that nobody answered: its own user sees it, as on Discord.
@@ -122,7 +125,7 @@ function paintStatus(trouble = "") {
   const node = byId("status");
   node.textContent = trouble || (connected ? "Bot online" : "The bot is not connected yet");
   node.classList.toggle("off", !connected);
-  byId("text").placeholder = connected ? `Message #${here().channel}, or type / for commands` : "Waiting for the bot to connect…";
+  byId("text").placeholder = connected ? `Message #${here()?.channel}, or type / for commands` : "Waiting for the bot to connect…";
   paintMembers(connected);
 }
 
@@ -139,6 +142,7 @@ function paintMembers(connected) {
 function paintExamples() {
   const known = new Set(here().commands.map((command) => command.name));
   const usable = EXAMPLES.filter((line) => known.has(/^\/(\S+)/.exec(line)[1]));
+  byId("try").hidden = !usable.length;
   byId("examples").replaceChildren(...usable.map((line) =>
     el("li", {}, el("button", { type: "button", onclick: () => fill(line) }, line))));
 }

@@ -108,6 +108,8 @@ function files(message) {
 
 function mosaic(pictures) {
   const box = el("div", { class: `mosaic of${Math.min(pictures.length, 4)}` });
+  const [widest, tallest] = pictures.length === 1 ? [400, 350] : [550, 550];
+  box.style.maxWidth = `${Math.min(widest, Math.max(200, Math.round(tallest * pictures[0].width / pictures[0].height)))}px`;
   pictures.forEach((file, index) => {
     const label = `Enlarge image ${index + 1} of ${pictures.length}: ${file.description ?? file.filename}`;
     const image = el("img", { src: file.url, alt: file.description ?? file.filename, width: file.width, height: file.height });
