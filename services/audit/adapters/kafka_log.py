@@ -26,6 +26,30 @@ _WAIT_SECONDS = 0.1
 #: Bytes that librdkafka may fetch ahead; its default of 64 MiB a partition is far more than one look needs.
 _FETCH_AHEAD_KIB = 65_536
 
+#: What a broker says for a moment after a topic was made or a partition's leader changed.
+_LEADER_MOVES = frozenset(
+    {
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
+
+#: How librdkafka says that there is nobody to ask.
+_AWAY = frozenset(
+    {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE}
+)
+#: A partition has just been made, or its leader changes; the next answer will be another.
+_LEADER_MOVES = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
+    }
+)
+
 Place = tuple[str, int]
 
 
@@ -172,14 +196,37 @@ class KafkaLog:
     def _offsets(self, places: Sequence[Place], spec: OffsetSpec) -> dict[Place, int]:
         if not places:
             return {}
-        wanted = {TopicPartition(self._prefix + topic, number): spec for topic, number in places}
+        end = time.monotonic() + ANSWER_SECONDS
         with self._answers():
-            futures = self._admin.list_offsets(wanted, request_timeout=ANSWER_SECONDS)
-            found = {key: future.result(timeout=ANSWER_SECONDS + 1) for key, future in futures.items()}
+            while True:
+                try:
+                    return self._ask_offsets(places, spec)
+                except KafkaException as error:
+                    if error.args[0].code() not in _LEADER_MOVES or time.monotonic() > end:
+                        raise
+                self._admin.list_topics(timeout=ANSWER_SECONDS)  # makes the client learn who leads now
+
+    def _ask_offsets(self, places: Sequence[Place], spec: OffsetSpec) -> dict[Place, int]:
+        wanted = {TopicPartition(self._prefix + topic, number): spec for topic, number in places}
+        futures = self._admin.list_offsets(wanted, request_timeout=ANSWER_SECONDS)
+        found = {key: future.result(timeout=ANSWER_SECONDS + 1) for key, future in futures.items()}
         return {
             (key.topic.removeprefix(self._prefix), key.partition): result.offset
             for key, result in found.items()
         }
+
+    def _list_offsets(self, wanted: Mapping[TopicPartition, OffsetSpec]) -> dict[TopicPartition, Any]:
+        """Ask until each partition's leader has answered: the admin client does not follow one that moves."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while True:
+            futures = self._admin.list_offsets(dict(wanted), request_timeout=ANSWER_SECONDS)
+            try:
+                return {key: future.result(timeout=ANSWER_SECONDS + 1) for key, future in futures.items()}
+            except KafkaException as error:
+                if _code(error) not in _LEADER_MOVES or time.monotonic() > deadline:
+                    raise
+            self._admin.list_topics(timeout=ANSWER_SECONDS)  # the client learns of the new leader by this
+            self._admin.poll(_WAIT_SECONDS)
 
     @contextmanager
     def _consumer(self, starts: Mapping[Place, int]) -> Iterator[Consumer]:
@@ -197,10 +244,17 @@ class KafkaLog:
         try:
             yield
         except (KafkaException, TimeoutError) as error:
-            raise BrokerAway(
-                f"No Kafka broker answers at {self._servers} ({_reason(error)}); start it, or set "
-                "KAFKA_BOOTSTRAP_SERVERS to where it is."
-            ) from error
+            raise BrokerAway(self._sentence(error)) from error
+
+    def _sentence(self, error: Exception) -> str:
+        reason = error.args[0] if error.args else None
+        if isinstance(reason, KafkaError) and reason.code() not in _AWAY:
+            return f"Kafka at {self._servers} refused to be asked: {reason.str()} ({reason.name()})."
+        why = reason.str() if isinstance(reason, KafkaError) else f"nothing came within {ANSWER_SECONDS:g} s"
+        return (
+            f"No Kafka broker answers at {self._servers} ({why}); start it, or set KAFKA_BOOTSTRAP_SERVERS "
+            "to where it is."
+        )
 
     def _place(self, message: Message) -> Place:
         return (message.topic() or "").removeprefix(self._prefix), message.partition() or 0
@@ -223,6 +277,6 @@ def _bytes(value: Any) -> bytes | None:
     return value.encode() if isinstance(value, str) else value
 
 
-def _reason(error: Exception) -> str:
-    first = error.args[0] if error.args else None
-    return first.str() if isinstance(first, KafkaError) else f"nothing came within {ANSWER_SECONDS:g} s"
+def _code(error: KafkaException) -> int | None:
+    reason = error.args[0] if error.args else None
+    return reason.code() if isinstance(reason, KafkaError) else None
