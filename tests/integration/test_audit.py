@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from confluent_kafka import Message
+from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka.admin import OffsetSpec
 
+from services.audit.adapters.kafka_log import KafkaLog, Place
 from services.audit.cli import audit
 from services.audit.observation import Raw
+from services.audit.ports import BrokerAway
 from services.chassis.clock import system_clock
+from services.chassis.settings import StageSettings, load
 from services.contracts.envelope import REPLAY_OF
 from services.contracts.partitioner import partition_for
 from services.contracts.topics import DEAD_LETTERS, DISPATCHED, JOBS, TOPIC_NAMES, topic
@@ -180,6 +186,39 @@ def test_no_interaction_token_is_ever_printed(chain_kafka: KafkaCorner, told: Jo
     assert told.asked.request_id in printed
     assert TOKEN not in printed
     assert SECRET not in printed
+
+
+class MovingLeader(KafkaLog):
+    """A log whose broker says, the first ``moves`` times that offsets are asked for, that the leader is another."""
+
+    moves = 1
+
+    def _ask_offsets(self, places: Sequence[Place], spec: OffsetSpec) -> dict[Place, int]:
+        self.moves -= 1
+        if self.moves >= 0:
+            raise KafkaException(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION))
+        return super()._ask_offsets(places, spec)
+
+
+def test_a_leader_that_moves_is_asked_for_again(embedded_broker: OpenBroker, topic_prefix: str) -> None:
+    """Just after a topic was made its partitions have no leader yet: that is no reason to give up."""
+    with KafkaCorner(embedded_broker, topic_prefix) as kafka:
+        kafka.create_topics({"requests": 4})
+        log = MovingLeader(load(StageSettings, kafka.stage_env()))
+        assert [span.partition for span in log.spans({"requests": None})] == [0, 1, 2, 3]
+
+
+def test_a_leader_that_is_never_found_is_told(
+    embedded_broker: OpenBroker, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking again ends after the time that an answer may take, with what the broker said."""
+    monkeypatch.setattr("services.audit.adapters.kafka_log.ANSWER_SECONDS", 0.3)
+    with KafkaCorner(embedded_broker, topic_prefix) as kafka:
+        kafka.create_topics({"requests": 4})
+        log = MovingLeader(load(StageSettings, kafka.stage_env()))
+        log.moves = sys.maxsize
+        with pytest.raises(BrokerAway, match="Not leader for partition"):
+            log.spans({"requests": None})
 
 
 def _records_of(kafka: KafkaCorner, topic_name: str, request_id: str) -> list[Message]:
