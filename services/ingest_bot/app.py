@@ -55,7 +55,7 @@ def main() -> None:
     try:
         if settings.discord_shard_ids and not settings.discord_shard_count:
             raise SettingsError("DISCORD_SHARD_IDS needs DISCORD_SHARD_COUNT, which all processes share.")
-        catalogue = load_catalogue([Path(folder).expanduser() for folder in settings.workflows_dirs])
+        catalogue = load_catalogue([Path(folder.strip()).expanduser() for folder in settings.workflows_dirs])
         store = open_object_store(load(ObjectStoreSettings))
     except (WorkflowError, ObjectStoreError, SettingsError) as error:
         sys.exit(f"ingest_bot: {error}")
