@@ -87,6 +87,12 @@ def event_facts(event: Event, partition: int) -> list[str]:
             return _worker_facts(event)
 
 
+def event_line(event: Event, partition: int) -> str:
+    """An event that is known only by itself, as one line; no token and no graph is in it."""
+    found = "; ".join(event_facts(event, partition))
+    return one_line(scrub(f"{_event_title(event)}: {found}" if found else _event_title(event), event))
+
+
 def as_json(seen: Observation) -> dict[str, Any]:
     """The record as JSON-ready values; bytes that are no event only as a preview."""
     raw = seen.raw
