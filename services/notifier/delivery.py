@@ -59,7 +59,8 @@ class Delivery:
         try:
             if not final.images:
                 return await self._send(final, ())
-            async with self._memory.hold(sum(image.bytes for image in final.images)):
+            # Twice: while it is sent, aiohttp has a copy of its own.
+            async with self._memory.hold(2 * sum(image.bytes for image in final.images)):
                 return await self._with_images(final)
         except DiscordBusy as busy:
             raise RetryLater(str(busy), busy.after_seconds) from busy
