@@ -10,22 +10,12 @@ from datetime import datetime
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
+from services.audit.describe import event_line
 from services.chassis.clock import from_millis
 from services.contracts.codec import decode
 from services.contracts.envelope import CORRELATION_ID
 from services.contracts.errors import UndecodableRecord
-from services.contracts.events import (
-    Event,
-    GenerationRequested,
-    JobCompleted,
-    JobDispatched,
-    JobProgressed,
-    JobRecorded,
-    JobState,
-    Phase,
-    RequestDelivered,
-    RequestModerated,
-)
+from services.contracts.events import Event, JobCompleted, RequestDelivered
 from services.contracts.topics import (
     COMPLETED,
     DELIVERED,
@@ -42,6 +32,9 @@ from services.launcher.demo import RunningDemo
 #: The first of the page's demo users.
 USER = "100000000000000001"
 _WATCHED = (REQUESTS, MODERATED, JOBS, DISPATCHED, PROGRESS, COMPLETED, DELIVERED)
+
+#: When, on which topic and partition, and what.
+_Entry = tuple[datetime, str, int, Event]
 
 
 class ServeError(Exception):
@@ -65,34 +58,6 @@ def serve(
         return _follow(demo, consumer, request_id, say, timeout_seconds)
     finally:
         consumer.close()
-
-
-def describe(event: Event) -> str:
-    """One line on an event, for a person.  Pure."""
-    match event:
-        case GenerationRequested():
-            notes = "".join(f"  ({note})" for note in event.notes)
-            return f"requested: {event.command_string}  [{event.job.workflow}]{notes}"
-        case RequestModerated():
-            why = "".join(f": {reason.message}" for reason in event.reasons)
-            return f"{event.verdict.value.lower()} by policy {event.policy_version}{why}"
-        case JobRecorded(state=JobState.DISPATCHED):
-            return f"recorded: attempt {event.attempt} for worker {event.worker_id}"
-        case JobRecorded():
-            return f"recorded: {event.state.value.lower()}"
-        case JobDispatched():
-            return f"dispatched to {event.worker_id}, attempt {event.attempt}"
-        case JobProgressed(phase=Phase.QUEUED):
-            return f"queued at place {event.queue_place}"
-        case JobProgressed():
-            return f"{event.phase.value.lower()} {event.percent} %"
-        case JobCompleted():
-            why = f": {event.error.code}" if event.error else f": {len(event.images)} images"
-            return f"{event.outcome.value.lower()} after {event.gpu_seconds:.1f} s of GPU{why}"
-        case RequestDelivered():
-            return f"delivered ({event.method.value.lower()}, {event.outcome.value.lower()})"
-        case _:
-            return type(event).__name__
 
 
 def _watch(demo: RunningDemo) -> Consumer:
@@ -142,9 +107,9 @@ def _follow(
             for key in images:
                 say(f"            image       {demo.objects}/{key}")
             return delivered.images > 0
-        for at, topic, event in batch:
+        for at, topic, partition, event in batch:
             begun = begun or at
-            say(f"{(at - begun).total_seconds():8.3f} s  {topic:<11} {describe(event)}")
+            say(f"{(at - begun).total_seconds():8.3f} s  {topic:<11} {event_line(event, partition)}")
             if isinstance(event, JobCompleted) and event.images:
                 images = [image.object_key for image in event.images]
             delivered = event if isinstance(event, RequestDelivered) else delivered
@@ -155,7 +120,7 @@ def _follow(
 
 def _batches(
     demo: RunningDemo, consumer: Consumer, request_id: str, timeout_seconds: float
-) -> Iterator[list[tuple[datetime, str, Event]]]:
+) -> Iterator[list[_Entry]]:
     """What arrived in the last moment, by time: topics are read side by side, and not in the order of writing."""
     end = time.monotonic() + timeout_seconds
     while time.monotonic() < end:
@@ -164,7 +129,7 @@ def _batches(
         yield sorted((entry for entry in read if entry is not None), key=lambda entry: entry[:2])
 
 
-def _event(demo: RunningDemo, message: Message, request_id: str) -> tuple[datetime, str, Event] | None:
+def _event(demo: RunningDemo, message: Message, request_id: str) -> _Entry | None:
     value = message.value()
     if message.error() is not None or _correlation(message) != request_id or not isinstance(value, bytes):
         return None
@@ -173,7 +138,7 @@ def _event(demo: RunningDemo, message: Message, request_id: str) -> tuple[dateti
     except UndecodableRecord:
         return None
     topic = unprefixed(message.topic() or "", demo.topic_prefix) or ""
-    return from_millis(message.timestamp()[1]), topic, event
+    return from_millis(message.timestamp()[1]), topic, message.partition() or 0, event
 
 
 def _correlation(message: Message) -> str:
