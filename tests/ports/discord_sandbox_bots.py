@@ -8,11 +8,19 @@ import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import aiohttp
 import discord
+import pytest
+import yarl
 from discord import app_commands
+from discord.gateway import DiscordWebSocket
+from discord.http import Route as ClientRoute
 from PIL import Image
 
-from services.sandbox.discord import DiscordSandbox
+from services.sandbox.discord import DiscordSandbox, SandboxSettings
+from services.sandbox.discord.interactions import Interaction
+from services.sandbox.discord.messages import Message
+from services.sandbox.discord.places import APPLICATION_ID
 from tests.harness.waiting import eventually_async
 
 ADA = "100000000000000001"
@@ -88,6 +96,19 @@ async def nothing(interaction: discord.Interaction[Any]) -> None:
 
 
 @contextlib.asynccontextmanager
+async def loopback_discord(
+    monkeypatch: pytest.MonkeyPatch, settings: SandboxSettings | None = None
+) -> AsyncIterator[DiscordSandbox]:
+    """A loopback Discord to which every client of this process is pointed."""
+    sandbox = DiscordSandbox(settings)
+    await sandbox.start()
+    monkeypatch.setattr(ClientRoute, "BASE", sandbox.api_base_url)
+    monkeypatch.setattr(DiscordWebSocket, "DEFAULT_GATEWAY", yarl.URL(sandbox.gateway_url))
+    yield sandbox
+    await sandbox.stop()
+
+
+@contextlib.asynccontextmanager
 async def running(sandbox: DiscordSandbox, bot: RealBot) -> AsyncIterator[RealBot]:
     """Run a bot until the block ends; it has begun a session on each of its shards."""
     task = asyncio.create_task(bot.start(sandbox.world.settings.bot_token))
@@ -118,3 +139,25 @@ def png(shade: int = 0, width: int = 8, height: int = 6) -> bytes:
     data = io.BytesIO()
     Image.new("RGB", (width, height), (shade, shade, shade)).save(data, "PNG")
     return data.getvalue()
+
+
+async def deferred(sandbox: DiscordSandbox, bot: RealBot, prompt: str = "a lighthouse") -> Interaction:
+    """An interaction that the bot has deferred."""
+    interaction_id = await sandbox.submit(ADA, "serve", {"prompt": prompt})
+    await sandbox.wait_for(lambda world: world.interactions[interaction_id].answered)
+    await interaction_seen(bot, len(bot.seen) or 1)
+    return sandbox.world.interactions[interaction_id]
+
+
+def webhook(interaction: Interaction, session: aiohttp.ClientSession) -> Any:
+    """The interaction's webhook in another process, which knows no more than application id and token.
+
+    Untyped: discord.py's annotations leave out that a message's id may be ``@original``.
+    """
+    return discord.Webhook.partial(int(APPLICATION_ID), interaction.token, session=session)
+
+
+def original(interaction: Interaction) -> Message:
+    """The original response, which must be there."""
+    assert interaction.original is not None
+    return interaction.original

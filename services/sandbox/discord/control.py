@@ -225,7 +225,7 @@ def _converted(payload: Any, kind: type[S]) -> S:
     try:
         return msgspec.convert(payload, kind)
     except msgspec.ValidationError as error:
-        raise Refusal(400, 0, f"Not a {kind.__name__}: {error}. Nothing was done.") from None
+        raise Refusal(400, 0, f"{kind.__name__} expected: {error}. Nothing was done.") from None
 
 
 def _limit(request: web.Request) -> int:
