@@ -32,6 +32,8 @@ _LEADER_MOVES = frozenset(
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
     }
 )
 
@@ -39,17 +41,6 @@ _LEADER_MOVES = frozenset(
 _AWAY = frozenset(
     {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE}
 )
-#: A partition has just been made, or its leader changes; the next answer will be another.
-_LEADER_MOVES = frozenset(
-    {
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.UNKNOWN_LEADER_EPOCH,
-        KafkaError.FENCED_LEADER_EPOCH,
-    }
-)
-
 Place = tuple[str, int]
 
 
@@ -215,19 +206,6 @@ class KafkaLog:
             for key, result in found.items()
         }
 
-    def _list_offsets(self, wanted: Mapping[TopicPartition, OffsetSpec]) -> dict[TopicPartition, Any]:
-        """Ask until each partition's leader has answered: the admin client does not follow one that moves."""
-        deadline = time.monotonic() + ANSWER_SECONDS
-        while True:
-            futures = self._admin.list_offsets(dict(wanted), request_timeout=ANSWER_SECONDS)
-            try:
-                return {key: future.result(timeout=ANSWER_SECONDS + 1) for key, future in futures.items()}
-            except KafkaException as error:
-                if _code(error) not in _LEADER_MOVES or time.monotonic() > deadline:
-                    raise
-            self._admin.list_topics(timeout=ANSWER_SECONDS)  # the client learns of the new leader by this
-            self._admin.poll(_WAIT_SECONDS)
-
     @contextmanager
     def _consumer(self, starts: Mapping[Place, int]) -> Iterator[Consumer]:
         consumer = Consumer(self._config)
@@ -275,8 +253,3 @@ class KafkaLog:
 
 def _bytes(value: Any) -> bytes | None:
     return value.encode() if isinstance(value, str) else value
-
-
-def _code(error: KafkaException) -> int | None:
-    reason = error.args[0] if error.args else None
-    return reason.code() if isinstance(reason, KafkaError) else None
