@@ -13,6 +13,6 @@ class Policy:
     command_chars: int = 6000  #: the whole of what is typed; Discord's own limit of a text option
     prompt_chars: int = 2000
     images: int = 4  #: per request; one that asks for more gets so many
-    lifetime: timedelta = timedelta(hours=1)  #: past it a request is dropped rather than drawn
+    lifetime: timedelta = timedelta(minutes=14)  #: past it a request is dropped rather than drawn
     input_bytes: int = 10 * 1024 * 1024  #: of an attachment
     input_pixels: int = 40_000_000  #: of an attachment, unpacked

@@ -52,7 +52,7 @@ class IngestSettings(StageSettings, frozen=True, kw_only=True):
     images_max: Annotated[int, Meta(description="Most images of one request.", ge=1, le=16)] = 4
     request_lifetime_seconds: Annotated[
         int, Meta(description="A request not drawn after so long is dropped, and its user told.", ge=60)
-    ] = 3600
+    ] = 14 * 60
     input_max_bytes: Annotated[int, Meta(description="Largest attachment, in bytes.", ge=1024)] = (
         10 * 1024 * 1024
     )

@@ -15,8 +15,8 @@ from services.contracts.events import (
     Verdict,
     WorkerReported,
 )
-from tests.conftest import StartStage
 from tests.harness.kafka import KafkaCorner
+from tests.harness.stage import StartStage
 from tests.harness.waiting import eventually
 from tests.unit.dispatcher.world import a_request
 

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,37 @@ _SERIES = re.compile(r"^(?P<series>[a-zA-Z_:][\w:]*(?:\{.*\})?) (?P<value>\S+)$"
 
 
 def run_promtool(*words: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run it; ``text`` is its standard input.  Skips the test where it is not to be had."""
-    program = shutil.which("promtool", path=os.pathsep.join([os.environ.get("PATH", ""), str(_UNPACKED)]))
+    """Run it; ``text`` is its standard input.  Skips the test where it is not to be had, with the reason."""
+    program = _find() or (_fetch() and _find())
     if program is None:
-        pytest.skip("promtool is neither on the PATH nor in build/tools; .ci/run unpacks it there")
+        pytest.skip(f"promtool is neither on the PATH nor in build/tools, and {_fetch()}")
     return subprocess.run([program, *words], input=text, capture_output=True, text=True, check=False)
+
+
+def _find() -> str | None:
+    return shutil.which("promtool", path=os.pathsep.join([os.environ.get("PATH", ""), str(_UNPACKED)]))
+
+
+@cache
+def _fetch() -> str:
+    """Unpack it of Debian's package, once a run; returns why not, or how.
+
+    Unpacked and not installed: installing would start a server.
+    """
+    if shutil.which("apt-get") is None:
+        return "there is no apt-get to fetch it with"
+    folder = _UNPACKED.parents[1]
+    folder.mkdir(parents=True, exist_ok=True)
+    steps = [["apt-get", "download", "-qq", "prometheus"], ["sh", "-c", "dpkg-deb -x prometheus_*.deb ."]]
+    if os.geteuid() == 0:
+        steps.insert(0, ["apt-get", "update", "-qq"])
+    for step in steps:
+        done = subprocess.run(step, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+        if done.returncode != 0 and step[1] != "update":
+            return f"{' '.join(step)} said: {done.stderr.strip() or done.stdout.strip()}"
+    for package in folder.glob("prometheus_*.deb"):
+        package.unlink()
+    return "it was unpacked into build/tools"
 
 
 def expressions_without_result(expressions: list[str], export: str, folder: Path) -> str:

@@ -41,15 +41,14 @@ def protocols(sources: list[guards.Source]) -> Iterator[str]:
 
 def implementations(text: str) -> int:
     """The largest number of worlds that one fixture of a suite is run in."""
-    counts = [0]
-    for node in ast.walk(ast.parse(text)):
-        if (
-            isinstance(node, ast.keyword)
-            and node.arg == "params"
-            and isinstance(node.value, ast.List | ast.Tuple)
-        ):
-            counts.append(len(node.value.elts))
-    return max(counts)
+    counts = [
+        len(node.value.elts)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.keyword)
+        and node.arg == "params"
+        and isinstance(node.value, ast.List | ast.Tuple)
+    ]
+    return max(counts, default=0)
 
 
 def test_f13_every_port_has_a_suite_or_says_why_not() -> None:

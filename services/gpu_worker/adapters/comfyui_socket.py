@@ -57,14 +57,14 @@ class ComfyUISocket:
         assert self._websocket is None, "the old connection is still open"
         fresh = websocket.WebSocket(sockopt=_OPTIONS, skip_utf8_validation=True)
         try:
-            fresh.connect(self._url, timeout=self._connect_seconds, suppress_origin=True)  # type: ignore[no-untyped-call]
+            fresh.connect(self._url, timeout=self._connect_seconds, suppress_origin=True)  # type: ignore[no-untyped-call]  # websocket-client has no types
             opcode, _ = fresh.recv_data()
         except (OSError, websocket.WebSocketException) as error:
-            fresh.shutdown()  # type: ignore[no-untyped-call]
+            fresh.shutdown()  # type: ignore[no-untyped-call]  # websocket-client has no types
             refused = isinstance(error, ConnectionRefusedError)
             raise SocketLost(f"no websocket: {type(error).__name__}", refused=refused) from error
         if opcode == websocket.ABNF.OPCODE_CLOSE:
-            fresh.shutdown()  # type: ignore[no-untyped-call]
+            fresh.shutdown()  # type: ignore[no-untyped-call]  # websocket-client has no types
             raise SocketLost("closed by ComfyUI at once")
         fresh.settimeout(_FRAME_SECONDS)
         assert fresh.sock is not None, "a websocket that has just answered has a socket"
@@ -118,7 +118,7 @@ class ComfyUISocket:
             self._connection = None
         with contextlib.suppress(OSError, websocket.WebSocketException):
             old.close(timeout=0.2)
-        old.shutdown()  # type: ignore[no-untyped-call]
+        old.shutdown()  # type: ignore[no-untyped-call]  # websocket-client has no types
 
     def close(self) -> None:
         """Disconnect for good."""

@@ -38,7 +38,7 @@ def main(listen: str, disable_auto_launch: bool, **options: object) -> None:
 
     Arm faults with POST /sandbox/faults, read what ran at /sandbox/runs.
     """
-    asyncio.run(_serve(SandboxSettings(**options)))  # type: ignore[arg-type]
+    asyncio.run(_serve(SandboxSettings(**options)))  # type: ignore[arg-type]  # click hands over what the options declare
 
 
 async def _serve(settings: SandboxSettings) -> None:

@@ -54,6 +54,10 @@ class Faults:
     def disarm(self) -> None:
         """Forget every fault and let hanging jobs go on."""
         self._armed.clear()
+        self.release()
+
+    def release(self) -> None:
+        """Let hanging jobs go on; what has not struck yet stays armed."""
         self._released.set()
         self._released = asyncio.Event()
 
@@ -75,7 +79,7 @@ class Faults:
         return None
 
     async def released(self) -> None:
-        """Wait until the faults are disarmed."""
+        """Wait until hanging jobs are let go."""
         await self._released.wait()
 
 

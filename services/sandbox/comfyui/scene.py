@@ -74,7 +74,7 @@ def plan_scene(prompt: str, seed: int) -> Scene:
     low_light = not palette.moon and dice.random() < 0.7
     light_y = dice.uniform(horizon - 0.22, horizon - 0.06) if low_light else dice.uniform(0.12, 0.3)
     return Scene(
-        sky=tuple(_jitter(c, dice, 14) for c in palette.sky),  # type: ignore[arg-type]
+        sky=tuple(_jitter(c, dice, 14) for c in palette.sky),  # type: ignore[arg-type]  # three channels in, three out
         light=palette.light,
         light_at=(dice.uniform(0.14, 0.86), light_y),
         light_radius=dice.uniform(0.045, 0.09),
@@ -85,7 +85,7 @@ def plan_scene(prompt: str, seed: int) -> Scene:
         water=_jitter(palette.water, dice, 10) if has_water else None,
         horizon=horizon,
         subjects=_subjects(words, dice),
-        shade=tuple(int(c * 0.55) for c in palette.near),  # type: ignore[arg-type]
+        shade=tuple(int(c * 0.55) for c in palette.near),  # type: ignore[arg-type]  # three channels in, three out
         seed=seed,
     )
 

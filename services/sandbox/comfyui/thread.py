@@ -37,6 +37,10 @@ class SandboxThread:
         """Forget every fault and let hanging jobs go on."""
         self._call(lambda: self._sandbox.faults.disarm())
 
+    def release(self) -> None:
+        """Let hanging jobs go on; what has not struck yet stays armed."""
+        self._call(lambda: self._sandbox.faults.release())
+
     def runs(self) -> list[Run]:
         """What was posted since it started."""
         return self._call(lambda: self._sandbox.runs.runs())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 
 import pytest
 from PIL import Image, PngImagePlugin
@@ -36,7 +37,7 @@ def spec(**changes: object) -> JobSpec:
         },
         "checkpoints": ["sd15/v1-5.safetensors"],
     }
-    return JobSpec(**(values | changes))  # type: ignore[arg-type]
+    return JobSpec(**(values | changes))  # type: ignore[arg-type]  # a test names fields
 
 
 def comfyui_png() -> bytes:
@@ -128,7 +129,7 @@ def test_stamping_a_stamped_image_replaces_its_provenance() -> None:
         (lambda png: b"", "not a PNG"),
     ],
 )
-def test_what_is_no_whole_png_is_refused(damage, complaint) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_no_whole_png_is_refused(damage: Callable[[bytes], bytes], complaint: str) -> None:
     """A traceback, a JPEG or half a download is never published as an image."""
     with pytest.raises(ProvenanceError, match=complaint):
         stamp(damage(comfyui_png()), spec(), seed=1)
