@@ -113,6 +113,16 @@ def _gpu_utilisation() -> PanelSpec:
     )
 
 
+def _rate_limited() -> PanelSpec:
+    calls = m.DISCORD_CALLS.name
+    limited = f'sum(rate({calls}{{status="429"}}[{WINDOW}])) or vector(0)'
+    return PanelSpec(
+        title="Share of calls answered 429",
+        unit="percentunit",
+        queries=(Query(expr=f"({limited}) / sum(rate({calls}[{WINDOW}]))", legend="of all calls"),),
+    )
+
+
 _BURIED = '{outcome=~"dead_lettered|poison"}'
 
 _REQUESTS = RowSpec(
@@ -188,6 +198,7 @@ _DISCORD = RowSpec(
     title="Discord",
     panels=(
         PanelSpec(title="Calls, by status", unit="reqps", queries=(rates(m.DISCORD_CALLS, "call, status"),)),
+        _rate_limited(),
         PanelSpec(
             title="Deliveries, by method", unit="reqps", queries=(rates(m.DELIVERIES, "method, outcome"),)
         ),
