@@ -36,7 +36,7 @@ EVENTS = Spec(
     name="distillery_events_total",
     kind="counter",
     labels=("topic", "outcome"),
-    meaning="Records that left the guarded edge; outcome is ok, retried, dead_lettered or poison.",
+    meaning="Records that left the guarded edge; outcome is ok, skipped, retried, dead_lettered or poison.",
     remedy="Read the dead letters: distillery audit tail dead-letters.",
 )
 EVENT_AGE = Spec(

@@ -149,8 +149,9 @@ class LaneConsumer:
     def _judge(self, assignment: Assignment) -> None:
         job = assignment.job
         verdict = decide.judge(job, self._me, self._seen, draining=self.draining)
-        self._metrics.count(m.EVENTS, DISPATCHED, verdict.value)
-        if verdict is decide.Verdict.RUN:
+        run = verdict is decide.Verdict.RUN
+        self._metrics.count(m.EVENTS, DISPATCHED, "ok" if run else "skipped")
+        if run:
             self._remember(job.dispatch_id)
             self._holdings.add(assignment)
             return
