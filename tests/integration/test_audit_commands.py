@@ -142,6 +142,14 @@ def test_a_replay_is_the_same_record_again(run: Run, journey: Journey, kafka: Ka
     assert set(kept) == {journey.raws[0].headers}
 
 
+def test_a_replay_of_which_a_part_is_refused_says_so(run: Run, journey: Journey, kafka: KafkaCorner) -> None:
+    """What can be sent is; the exit code tells that it was not all."""
+    bad = kafka.produce(REQUESTS, b"not an event", key=USER)
+    ran = run("replay", REQUESTS, "--partition", "4", "--offset", "0", "--to", str(bad.offset()), "--execute")
+    assert ran.code == 4
+    assert ran.lines()[-1] == "2 matched, 1 sent, 1 refused."
+
+
 def test_a_replay_to_a_topic_that_is_not_there_sends_nothing(run: Run, journey: Journey) -> None:
     """The nearest name is offered."""
     ran = run("replay", "requests", "--request", request_id_of(journey), "--to-topic", "request", "--execute")

@@ -112,6 +112,18 @@ def test_an_attempt_whose_worker_vanished_is_told() -> None:
     assert found_in(journey) == ("Attempt 1 on gpu-1 never ended: no completed record names it.",)
 
 
+def test_the_last_attempt_of_a_request_that_is_over_should_have_ended_too() -> None:
+    """Attempt 1 was taken for lost, and ended the request after all; attempt 2 left no word."""
+    journey = Journey()
+    journey.requested()
+    journey.moderated()
+    journey.dispatched(1.0, attempt=1, lane=1)
+    journey.dispatched(9.0, attempt=2, lane=2)
+    journey.completed(20.0, attempt=1)
+    journey.delivered(20.5)
+    assert found_in(journey) == ("Attempt 2 on gpu-2 never ended: no completed record names it.",)
+
+
 def test_the_running_attempt_is_no_anomaly() -> None:
     """It may still end."""
     journey = undelivered(lambda j: j.dispatched())

@@ -158,6 +158,14 @@ def test_of_several_records_of_one_event_the_last_is_sent() -> None:
     assert (made.copies, made.matched) == (1, 2)
 
 
+def test_the_last_record_of_an_event_keeps_its_own_place_in_the_order() -> None:
+    """What was appended later is sent later, whatever its first copy was."""
+    journey = Journey()
+    first, other = journey.requested(), replace(journey.requested(), headers=())
+    again = replace(first, offset=2)
+    assert [replay.source.raw.offset for replay in plan(seen(first, other, again)).replays] == [1, 2]
+
+
 def test_one_event_in_two_topics_is_no_copy() -> None:
     """Two stages may bury the same event, each from its own topic."""
     journey = Journey()

@@ -39,6 +39,16 @@ def test_each_part_of_the_way_has_its_time() -> None:
     }
 
 
+def test_a_buried_event_ends_no_part_of_the_way() -> None:
+    """A verdict that no stage took is in no one's time."""
+    journey = Journey()
+    journey.requested()
+    verdict = journey.moderated()
+    journey.raws.remove(verdict)
+    journey.buried(verdict, 3.0)
+    assert list(build(REQUEST, journey.seen(), NOW).stages) == ["intake"]
+
+
 def test_the_order_of_reading_does_not_matter() -> None:
     """Partitions are read as they come; the journey is the same."""
     journey = happy_journey().seen()
