@@ -122,8 +122,12 @@ class Notifier:
         await asyncio.gather(*(conversation.close() for conversation in self._conversations.values()))
 
     def open_requests(self) -> int:
-        """How many requests' messages are kept."""
-        return len(self._conversations)
+        """Of how many unfinished requests something is kept."""
+        return len(self._conversations.keys() | self._notes.keys())
+
+    def known_deliveries(self) -> int:
+        """Of how many requests it is known that they were delivered."""
+        return len(self._delivered)
 
     def known_since(self) -> datetime:
         """Requests from before this are not delivered, so their deliveries need not be known."""
@@ -215,7 +219,7 @@ class Notifier:
         return found
 
     def _keep_notes(self, request: GenerationRequested, partition: int) -> None:
-        if request.notes and not self._delivered.has(request.request_id, partition):
+        if request.notes:
             self._notes[request.request_id] = (partition, request.requested_at, tuple(request.notes))
 
     def _notes_of(self, request_id: str) -> tuple[str, ...]:

@@ -38,8 +38,8 @@ async def compose(stage: Stage, settings: NotifierSettings, *, store: ObjectStor
         order=by_request,
         max_in_flight=settings.notifier_max_in_flight,
     )
-    # Deliveries first: notes of what is delivered already are not kept.
-    for topic, since in ((DELIVERED, notifier.known_since), (MODERATED, notifier.noted_since)):
+    # Deliveries last: what is delivered needs its notes no more.
+    for topic, since in ((MODERATED, notifier.noted_since), (DELIVERED, notifier.known_since)):
         stage.read_back(topic, apply=notifier.apply, forget=notifier.forget_partition, since=since)
     stage.app.on_partitions_revoked.connect(notifier.revoked, weak=False)
     stage.background.append(notifier.sweep_forever)

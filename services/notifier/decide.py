@@ -124,6 +124,11 @@ def room(reply_to: ReplyTo, policy: Policy) -> int:
     return max(reply_to.filesize_limit, policy.request_limit) - policy.request_overhead
 
 
+def bytes_held(final: Final) -> int:
+    """Bytes of memory that sending the images takes: theirs, and as many in the copy that the HTTP client makes."""
+    return 2 * sum(image.bytes for image in final.images)
+
+
 def fits(sizes: Sequence[int], reply_to: ReplyTo, together: int) -> bool:
     """Whether files of these sizes may be sent: none over the place's limit, and all within ``together``."""
     return max(sizes) <= reply_to.filesize_limit and sum(sizes) <= together

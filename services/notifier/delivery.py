@@ -59,8 +59,7 @@ class Delivery:
         try:
             if not final.images:
                 return await self._send(final, ())
-            # Twice: while it is sent, aiohttp has a copy of its own.
-            async with self._memory.hold(2 * sum(image.bytes for image in final.images)):
+            async with self._memory.hold(decide.bytes_held(final)):
                 return await self._with_images(final)
         except DiscordBusy as busy:
             raise RetryLater(str(busy), busy.after_seconds) from busy

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import io
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import discord
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from services.chassis.settings import Secret
 from services.notifier.adapters.discord_webhook import DiscordMessenger
@@ -192,6 +196,35 @@ async def test_each_failure_of_a_post_has_its_kind(
     sandbox.sandbox.arm(fault)
     with pytest.raises(error):
         await sandbox.messenger.post_to_channel(reply_to, Message(content="a", files=()), "1")
+
+
+async def test_an_answer_that_is_not_discords_is_an_outage(sandbox: SandboxOutside) -> None:
+    """A proxy's page with status 200 says nothing of the message."""
+
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text="<html>Welcome</html>", content_type="text/html")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", page)
+    async with (
+        TestServer(app) as server,
+        DiscordMessenger(Secret(BOT_TOKEN), str(server.make_url("/api"))) as messenger,
+    ):
+        with pytest.raises(DiscordBusy):
+            await messenger.edit_original(sandbox.interact(), Message(content="a"))
+
+
+async def test_a_call_leaves_no_file_in_memory(sandbox: SandboxOutside) -> None:
+    """aiohttp leaves a request's files in a reference cycle, which would hold megabytes until a full collection."""
+    reply_to = sandbox.interact()
+    gc.collect()
+    gc.disable()
+    try:
+        await sandbox.messenger.edit_original(reply_to, Message(content="a", files=FILES))
+        buffers = [o for o in gc.get_objects() if isinstance(o, io.BytesIO) and not o.closed]
+    finally:
+        gc.enable()
+    assert not [buffer for buffer in buffers if buffer.getvalue().startswith(PNG)]
 
 
 async def test_without_a_bot_token_every_channel_is_closed(sandbox: SandboxOutside) -> None:

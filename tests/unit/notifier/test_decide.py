@@ -143,6 +143,13 @@ def test_room_for_files_leaves_space_for_the_rest_of_the_request() -> None:
     assert decide.room(a_reply(filesize_limit=50_000_000), POLICY) == 50_000_000 - 16 * 1024
 
 
+def test_images_take_their_memory_twice_while_they_are_sent() -> None:
+    """Once as they were read, once in the HTTP client."""
+    final = decide.final_of(completed())
+    assert final is not None
+    assert decide.bytes_held(final) == 2 * 4 * 100
+
+
 @pytest.mark.parametrize(
     ("sizes", "fit"), [([10, 10], True), ([11], False), ([1, 11], False), ([10, 10, 10], False)]
 )

@@ -226,6 +226,17 @@ def test_bytes_that_do_not_decode_are_not_a_picture() -> None:
         reencode(b"\x89PNG\r\n\x1a\nnonsense", Encoding(format="WEBP", extension="webp", quality=50))
 
 
+async def test_what_is_hardly_smaller_than_what_was_refused_is_not_tried(world: World) -> None:
+    """Each refusal costs an upload of megabytes."""
+    world.policy = replace(world.policy, shrink_after_refusal=0.001)
+    world.notifier = world.start()
+    world.store_images(data=noise(64))
+    world.discord.fail_next = [FilesTooLarge("no", "413")]
+    await world.handle(completed())
+    assert world.discord.calls == 2
+    assert "too large for Discord" in world.discord.originals[TOKEN].content
+
+
 async def test_no_size_is_tried_that_discord_already_refused(world: World) -> None:
     """Each refusal costs an upload of megabytes."""
     world.store_images(data=noise(64))

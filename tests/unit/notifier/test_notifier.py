@@ -19,6 +19,7 @@ from tests.unit.notifier.world import (
     REQUEST,
     World,
     completed,
+    delivered,
     failed,
     moderated,
     progressed,
@@ -85,6 +86,21 @@ async def test_a_failed_progress_edit_is_dropped(
     await eventually_async(lambda: world.discord.calls == 1)
     await world.handle(completed())
     assert world.outbox.sent[0].method is DeliveryMethod.EDIT
+
+
+async def test_a_rate_limit_of_a_progress_edit_is_waited_out(world: World) -> None:
+    """By that message alone, and without a word to anybody."""
+    world.discord.fail_next = [DiscordBusy("429", "429", 30.0)]
+    await world.handle(progressed(Phase.RUNNING, 10))
+    world.timers.advance(1.0)
+    await eventually_async(lambda: world.discord.calls == 1)
+    await asyncio.sleep(0)
+    await world.handle(progressed(Phase.RUNNING, 20))
+    world.timers.advance(29.0)
+    await asyncio.sleep(0)
+    assert world.discord.calls == 1
+    world.timers.advance(2.0)
+    await eventually_async(lambda: world.discord.calls == 2)
 
 
 async def test_an_expired_interaction_ends_its_progress(world: World) -> None:
@@ -244,11 +260,20 @@ async def test_revoked_partitions_end_their_progress(world: World) -> None:
     assert world.discord.calls == 0
 
 
+async def test_a_partition_that_comes_back_has_its_progress_shown_again(world: World) -> None:
+    """Most rebalances give every process what it had."""
+    await world.handle(progressed(Phase.RUNNING, 10))
+    await world.notifier.revoked(None, revoked=set())
+    await show(world, 20)
+    assert "20 %" in world.discord.originals[TOKEN].content
+
+
 async def test_a_stopping_notifier_begins_no_progress_edit(world: World) -> None:
     """It could land after its successor's final edit."""
     await world.handle(progressed(Phase.RUNNING, 10))
     await world.notifier.stop()
     await world.handle(progressed(Phase.RUNNING, 20))
+    await world.handle(progressed(Phase.RUNNING, 20, request_id="2"))
     world.timers.advance(60.0)
     await asyncio.sleep(0)
     assert world.discord.calls == 0
@@ -257,7 +282,9 @@ async def test_a_stopping_notifier_begins_no_progress_edit(world: World) -> None
 async def test_a_lost_partition_is_forgotten(world: World) -> None:
     """What its new owner delivers, this process does not know."""
     await world.handle(completed())
+    world.notifier.apply(received(moderated(notes=("note",))))
     world.notifier.forget_partition(3)
+    assert (world.notifier.open_requests(), world.notifier.known_deliveries()) == (0, 0)
     await world.handle(completed())
     assert len(world.outbox.sent) == 2
 
@@ -270,11 +297,29 @@ async def test_progress_past_the_token_is_not_tried(world: World) -> None:
 
 
 async def test_sweeping_forgets_what_is_too_old_to_matter(world: World) -> None:
-    """Requests that never end do not fill the memory."""
+    """Requests that never end do not fill the memory, and delivered ones are known for two days."""
     await world.handle(moderated(notes=("note",)))
-    await world.handle(progressed(Phase.RUNNING, 10))
+    await world.handle(progressed(Phase.RUNNING, 10, request_id="2"))
+    world.notifier.apply(received(delivered()))
+    world.notifier.sweep()
+    assert (world.notifier.open_requests(), world.notifier.known_deliveries()) == (2, 1)
     world.now = NOON + timedelta(hours=2)
     world.notifier.sweep()
+    assert (world.notifier.open_requests(), world.notifier.known_deliveries()) == (0, 1)
+    world.now = NOON + timedelta(hours=50)
+    world.notifier.sweep()
+    assert world.notifier.known_deliveries() == 0
+
+
+async def test_nothing_is_kept_of_a_delivered_request_but_that_it_was(world: World) -> None:
+    """Whether this process delivered it or read so."""
+    await world.handle(moderated(notes=("note",)))
+    await show(world, 10)
+    await world.handle(completed())
+    assert world.notifier.open_requests() == 0
+    world.restart()
+    world.notifier.apply(received(moderated(notes=("note",))))
+    world.notifier.apply(received(world.outbox.sent[0]))
     assert world.notifier.open_requests() == 0
 
 

@@ -113,6 +113,12 @@ def test_any_command_fits_a_message_and_stays_inert(command: str) -> None:
     assert not _UNESCAPED.search(re.sub(r"\\[^0-9A-Za-z\s]", "", inner))
 
 
+@pytest.mark.parametrize(("text", "units"), [("a", 1), ("é", 1), ("😀", 2), ("漢", 1)])
+def test_length_counts_as_clients_do(text: str, units: int) -> None:
+    """In UTF-16 units, so that no way of counting finds more."""
+    assert wording.length(text) == units == len(text.encode("utf-16-le")) // 2
+
+
 @given(st.integers(0, 3000), st.sampled_from(["a", "*", "😀", "e\u0301"]))
 def test_a_text_is_cut_to_its_limit(limit: int, letter: str) -> None:
     """Counted as clients do, an emoji as two."""
@@ -140,9 +146,15 @@ def test_links_that_do_not_fit_are_replaced_by_where_the_images_are_kept() -> No
     text = wording.links(urls, [f"images/r/{n}.png" for n in range(4)])
     assert text.count("<https://") == 1
     assert "All 4: they are kept in the image store under images/r." in text
-    whole = wording.drawn("42", "cat " * 500, 1.0, ["note"] * 5, text)
-    assert wording.length(whole) <= CONTENT_LIMIT
-    assert urls[0] in whole
+
+
+def test_links_and_notes_leave_room_for_the_command() -> None:
+    """Links come first, then some of the command, then notes."""
+    urls = [f"https://s.example/{n}?{'x' * 400}" for n in range(4)]
+    text = wording.drawn("42", "cat " * 500, 1.0, ["note " * 30] * 5, wording.links(urls, []))
+    assert wording.length(text) <= CONTENT_LIMIT
+    assert all(f"<{url}>" in text for url in urls)
+    assert f"**{'cat ' * 20}" in text
 
 
 def test_a_store_without_links_says_where_the_images_are() -> None:

@@ -16,6 +16,7 @@ from services.chassis.retry import SendFailed
 from services.contracts.envelope import Envelope
 from services.contracts.errors import ErrorCode, error_info
 from services.contracts.events import (
+    DeliveryMethod,
     Event,
     GenerationRequested,
     ImageRef,
@@ -174,6 +175,18 @@ def received(event: Event, *, partition: int = 3, appended_at: datetime = NOON) 
     return Received(event=event, envelope=envelope, record=record)
 
 
+def delivered(request_id: str = "7") -> RequestDelivered:
+    """Another request, which was told of its end at noon."""
+    return RequestDelivered(
+        request_id=request_id,
+        user_id=USER,
+        outcome=Outcome.SUCCEEDED,
+        method=DeliveryMethod.EDIT,
+        delivered_at=NOON,
+        requested_at=NOON,
+    )
+
+
 @dataclass(slots=True)
 class ManualTimers:
     """An event loop's clock that moves only when told."""
@@ -232,14 +245,14 @@ class FakeOutbox:
 class World:
     """A notifier with a fake Discord, a fake store and manual time."""
 
-    def __init__(self, policy: Policy | None = None, messenger: FakeMessenger | None = None) -> None:
+    def __init__(self) -> None:
         self.now = NOON + timedelta(seconds=13)
         self.timers = ManualTimers()
-        self.discord = messenger or FakeMessenger()
+        self.discord = FakeMessenger()
         self.store = FakeObjectStore()
         self.outbox = FakeOutbox()
         self.metrics = Metrics("notifier")
-        self.policy = policy or Policy()
+        self.policy = Policy()
         self.notifier = self.start()
 
     def start(self) -> Notifier:
