@@ -30,13 +30,15 @@ class StartStage(Protocol):
 class StageProcess:
     """``python -m services.<stage>`` with its own port for ``/readyz`` and its own log file.
 
-    ``env`` holds the stage's settings by their environment names.
+    ``env`` holds the stage's settings by their environment names; ``module`` runs another module than the stage's.
     """
 
-    def __init__(self, stage: str, env: Mapping[str, str], log_dir: Path, *, name: str = "") -> None:
+    def __init__(
+        self, stage: str, env: Mapping[str, str], log_dir: Path, *, name: str = "", module: str = ""
+    ) -> None:
         self.name = name or stage
         self.log = log_dir / f"{self.name}.log"
-        self._stage = stage
+        self._module = module or f"services.{stage}"
         self._port = reserve_port()
         inherited = {key: os.environ[key] for key in _INHERITED if key in os.environ}
         self._env = inherited | {"PYTHONUNBUFFERED": "1", "HEALTH_PORT": str(self.port)} | dict(env)
@@ -54,7 +56,7 @@ class StageProcess:
 
     def start(self) -> None:
         """Start it and return at once; the log goes on after a restart."""
-        argv = [sys.executable, "-m", f"services.{self._stage}"]
+        argv = [sys.executable, "-m", self._module]
         # Not in the checkout: Faust makes a data folder where it runs.
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._child = spawn(argv, log=self.log, env=self._env, cwd=self.log.parent)
