@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaConsumer
 from faust.transport.drivers import aiokafka as driver
 
 from services.chassis.health import Health
+from services.chassis.kafka import LARGEST_SEND_BYTES
 from services.chassis.logs import get_logger
 from services.chassis.settings import StageSettings
 
@@ -51,6 +52,7 @@ def create_app(stage: str, settings: StageSettings, *, consumes: bool = True) ->
         consumer_auto_offset_reset="earliest",
         producer_acks=-1,
         producer_request_timeout=SEND_TIMEOUT_SECONDS,
+        producer_max_request_size=LARGEST_SEND_BYTES,
         stream_wait_empty=True,
         stream_buffer_maxsize=256,
         # Above zero selects Faust's assignor, which co-partitions topics; there are no tables to stand by.

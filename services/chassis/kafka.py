@@ -6,6 +6,10 @@ from typing import Any
 
 from services.chassis.settings import StageSettings
 
+#: As much as ``dead-letters`` takes: an original of the largest size that any topic takes, with headers on top.
+#: The clients' own default of a million bytes is below what brokers take, so such a record could never be buried.
+LARGEST_SEND_BYTES = 2 * 1024 * 1024
+
 
 def client_config(settings: StageSettings, client_id: str) -> dict[str, Any]:
     """What every confluent-kafka client needs to connect; add what is the client's own."""
@@ -36,5 +40,6 @@ def producer_config(settings: StageSettings, client_id: str) -> dict[str, Any]:
         "partitioner": "murmur2_random",
         "linger.ms": 0,
         "delivery.timeout.ms": 30_000,
+        "message.max.bytes": LARGEST_SEND_BYTES,
         "socket.nagle.disable": True,
     }

@@ -59,26 +59,12 @@ class SyncOutbox:
             SendFailed: the broker did not acknowledge; sending again is safe.
             EventTooLarge: it never fits.
         """
-        answered = threading.Event()
-        failure: list[KafkaError] = []
-        started = time.perf_counter()
-
-        def on_delivery(error: KafkaError | None, _: Any) -> None:
-            if error is not None:
-                failure.append(error)
-            answered.set()
-
-        topic = self._topics[type(event)]
-        self._produce_event(event, cause, on_delivery)
-        if not answered.wait(ANSWER_SECONDS) or failure:
-            self._metrics.count(m.SEND_FAILURES, topic)
-            raise SendFailed(f"Kafka did not acknowledge a record for {topic}: {failure or 'no answer'}.")
-        self._metrics.observe(m.SEND_SECONDS, time.perf_counter() - started, topic)
+        self._send_and_wait(*self._encoded(event, cause))
 
     def send_soon(self, event: Event, cause: Envelope | None) -> None:
         """Send ``event`` without waiting; for reports and progress, which the next one replaces."""
         try:
-            self._produce_event(event, cause, None)
+            self._produce(*self._encoded(event, cause), None)
         except SendFailed:
             self._metrics.count(m.SEND_FAILURES, self._topics[type(event)])
 
@@ -88,12 +74,13 @@ class SyncOutbox:
         self._producer.flush(5.0)
 
     def dead_letter(self, record: Record, error: Exception) -> None:
-        """Put the original bytes of ``record`` into ``dead-letters`` and wait until they are there."""
+        """Put the original bytes of ``record`` into ``dead-letters`` and wait for the in-sync replicas.
+
+        Raises:
+            SendFailed: the broker did not acknowledge; the record's offset must not move.
+        """
         headers = dead_letter_headers(record, error, 1, stage=self._stage, now=self._clock())
-        answered = threading.Event()
-        self._produce(DEAD_LETTERS, record.key, record.value, headers, lambda *_: answered.set())
-        if not answered.wait(ANSWER_SECONDS):
-            raise SendFailed("Kafka did not acknowledge a dead letter.")
+        self._send_and_wait(DEAD_LETTERS, record.key, record.value, headers)
 
     def close(self) -> None:
         """Send what is left, for at most 10 s."""
@@ -101,14 +88,28 @@ class SyncOutbox:
         self._closing.set()
         self._poller.join(2.0)
 
-    def _produce_event(
-        self, event: Event, cause: Envelope | None, on_delivery: Callable[..., None] | None
-    ) -> None:
+    def _encoded(self, event: Event, cause: Envelope | None) -> tuple[str, bytes, bytes, dict[str, bytes]]:
         envelope = Envelope.for_event(event, cause, stage=self._stage)
         value = self._codec.encode(event)
-        self._produce(
-            self._topics[type(event)], key_of(event).encode(), value, envelope.to_headers(), on_delivery
-        )
+        return self._topics[type(event)], key_of(event).encode(), value, envelope.to_headers()
+
+    def _send_and_wait(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: dict[str, bytes]
+    ) -> None:
+        answered = threading.Event()
+        failure: list[KafkaError] = []
+        started = time.perf_counter()
+
+        def on_delivery(error: KafkaError | None, _: Any) -> None:
+            if error is not None:
+                failure.append(error)
+            answered.set()
+
+        self._produce(topic, key, value, headers, on_delivery)
+        if not answered.wait(ANSWER_SECONDS) or failure:
+            self._metrics.count(m.SEND_FAILURES, topic)
+            raise SendFailed(f"Kafka did not acknowledge a record for {topic}: {failure or 'no answer'}.")
+        self._metrics.observe(m.SEND_SECONDS, time.perf_counter() - started, topic)
 
     def _produce(
         self,

@@ -22,7 +22,8 @@ def app() -> faust.App:
 @pytest.fixture
 async def aiokafka_producer(app: faust.App) -> AsyncIterator[Any]:
     """The producer as Faust makes it of the app's settings."""
-    producer = app.producer._new_producer()
+    faust_producer: Any = app.producer
+    producer = faust_producer._new_producer()
     yield producer
     await producer.stop()
 
