@@ -87,7 +87,7 @@ def admit(
     if request.expires_at <= now:
         return end(job, Outcome.EXPIRED, error_info(ErrorCode.EXPIRED), now)
     if not state.backlog and (worker := choose_worker(state, job, now, policy)) is not None:
-        return assign(job, worker, now, policy)
+        return assign(state, job, worker, now, policy)
     place = state.queued() + 1
     return [Record(record=record, partition=partition), Tell(event=progress(job, place, now))]
 
@@ -108,7 +108,7 @@ def schedule(state: State, now: datetime, policy: Policy) -> list[Action]:
         job = state.jobs[state.backlog[user_id][0]]
         worker = choose_worker(state, job, now, policy)
         if worker is not None:
-            return assign(job, worker, now, policy)
+            return assign(state, job, worker, now, policy)
     return []
 
 
@@ -133,10 +133,14 @@ def has_room(state: State, worker: Worker, now: datetime, policy: Policy) -> boo
     return is_live(worker, now, policy) and len(state.held_by(worker)) < limit
 
 
-def assign(job: Job, worker: Worker, now: datetime, policy: Policy) -> list[Action]:
-    """Ledger first, then the lane: a crash between the two leaves a job that no worker reports, which is lost."""
+def assign(state: State, job: Job, worker: Worker, now: datetime, policy: Policy) -> list[Action]:
+    """Ledger first, then the lane: a crash between the two leaves a job that no worker reports, which is lost.
+
+    A job that is held behind others has their time as well.
+    """
     old, report, request = job.record, worker.report, job.record.request
-    deadline = min(now + timedelta(seconds=policy.job_deadline), request.expires_at)
+    ahead = len(state.held_by(worker)) // report.slots
+    deadline = min(now + timedelta(seconds=policy.job_deadline * (1 + ahead)), request.expires_at)
     record = replace(
         old,
         state=JobState.DISPATCHED,

@@ -61,7 +61,7 @@ class JobRunner:
         started = time.monotonic()
         error: RenderError | None = None
         try:
-            event = self._reused(job) or self._drawn(job, cause)
+            event = self._reused(job) or self._overdue(job) or self._drawn(job, cause)
         except RenderError as failure:
             error = failure
             event = decide.failed(job, failure.info(), self._clock(), gpu_seconds=failure.gpu_seconds)
@@ -85,6 +85,14 @@ class JobRunner:
         images = msgspec.json.decode(stored.data, type=list[ImageRef])
         log.info("result_reused", request_id=job.request_id, images=len(images))
         return decide.succeeded(job, images, self._clock(), gpu_seconds=0.0, reused=True)
+
+    def _overdue(self, job: JobDispatched) -> JobCompleted | None:
+        """A job whose time ran out before it began, on a lane that stood still: another try has not been had."""
+        if self._clock() < job.deadline_at:
+            return None
+        info = error_info(ErrorCode.DEADLINE_EXCEEDED, retryable=True)
+        self._say_failed(job, info, "its deadline had passed before it was begun")
+        return decide.failed(job, info, self._clock())
 
     def _drawn(self, job: JobDispatched, cause: Envelope) -> JobCompleted:
         now = self._clock()

@@ -270,6 +270,14 @@ def test_the_deadline_of_a_job_never_passes_that_of_its_request() -> None:
     assert world.dispatched()[0].deadline_at == request.expires_at
 
 
+def test_a_held_job_has_the_time_of_those_before_it_as_well(world: World) -> None:
+    """Its own attempt is no shorter for having waited on the worker."""
+    world.report("w1", slots=1, held_limit=1)
+    world.request("A1", "B1")
+    first, held = world.dispatched()
+    assert held.deadline_at - held.dispatched_at == 2 * (first.deadline_at - first.dispatched_at)
+
+
 def test_a_finished_request_is_remembered_and_then_forgotten(world: World) -> None:
     """The ledger does not grow for ever."""
     world.report("w1")

@@ -165,3 +165,11 @@ def test_a_job_that_was_given_back_is_not_told_as_failed(world: World) -> None:
     world.renderer.fail_next(Interrupted("the worker leaves"))
     world.runner.run(a_job(), ENVELOPE, abandoned=lambda: True)
     assert world.sent.completed == []
+
+
+def test_a_job_whose_time_ran_out_before_it_began_may_be_tried_again(world: World) -> None:
+    """The lane stood still, a broker's restart for instance; nothing was drawn."""
+    world.runner.run(a_job(deadline_at=system_clock()), ENVELOPE)
+    (event,) = world.sent.completed
+    assert event.error is not None
+    assert (event.error.code, event.error.retryable, world.renderer.ran) == ("deadline_exceeded", True, [])
