@@ -264,8 +264,20 @@ async def test_a_partition_that_comes_back_has_its_progress_shown_again(world: W
     """Most rebalances give every process what it had."""
     await world.handle(progressed(Phase.RUNNING, 10))
     await world.notifier.revoked(None, revoked=set())
+    world.notifier.assigned({3})
     await show(world, 20)
     assert "20 %" in world.discord.originals[TOKEN].content
+
+
+async def test_events_wait_until_the_deliveries_of_new_partitions_are_known(world: World) -> None:
+    """Faust lets them flow beside the reading back, and one that was delivered would be delivered again."""
+    await world.notifier.revoked(None, revoked=set())
+    handling = asyncio.create_task(world.handle(completed()))
+    await asyncio.sleep(0)
+    world.notifier.apply(received(delivered(REQUEST)))
+    world.notifier.assigned({3})
+    await handling
+    assert world.discord.calls == 0
 
 
 async def test_a_stopping_notifier_begins_no_progress_edit(world: World) -> None:

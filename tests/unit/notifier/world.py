@@ -256,9 +256,9 @@ class World:
         self.notifier = self.start()
 
     def start(self) -> Notifier:
-        """A notifier that has just started: it remembers nothing."""
+        """A notifier that has just got its partitions, with nothing to read back."""
         delivery = Delivery(self.discord, self.store, lambda: self.now, self.policy, 32 * 1024 * 1024)
-        return Notifier(
+        notifier = Notifier(
             self.outbox,  # type: ignore[arg-type]  # a fake of the one method that is used
             self.metrics,
             lambda: self.now,
@@ -267,6 +267,8 @@ class World:
             delivery,
             self.policy,
         )
+        notifier.assigned({3})
+        return notifier
 
     def restart(self) -> None:
         """End the process and start another, which has read back what was delivered."""
