@@ -50,9 +50,10 @@ def run_demo(env: Mapping[str, str], say: Callable[[str], None]) -> None:
     broker: OpenBroker | None = None
     try:
         broker = _start_broker(settings, env, folder)
-        demo = _start(settings, stack, broker, folder)
-        _welcome(settings, demo, say)
-        stack.supervise(stopping)
+        demo = _start(settings, stack, broker, folder, stopping)
+        if demo is not None:
+            _welcome(settings, demo, say)
+            stack.supervise(stopping)
     finally:
         say("Stopping.")
         stack.stop()
@@ -84,24 +85,34 @@ def _start_broker(settings: DemoSettings, env: Mapping[str, str], folder: Path) 
     return opened
 
 
-def _start(settings: DemoSettings, stack: Stack, broker: OpenBroker, folder: Path) -> RunningDemo:
+def _start(
+    settings: DemoSettings, stack: Stack, broker: OpenBroker, folder: Path, stopping: threading.Event
+) -> RunningDemo | None:
+    """Start every program; none when told to stop before all were ready."""
     reserved = {name: reserve_port() for name in (*STAGES, "discord", "comfyui")}
     page_port = _page_port(settings, reserved["discord"])
     health = {stage: reserved[stage].number for stage in STAGES}
     ports = Ports(discord=page_port, comfyui=reserved["comfyui"].number, health=health)
     stack.start(sandbox_programs(settings, ports))
     stack.start(stage_programs(settings, ports, broker.bootstrap, folder))
-    stack.wait_until_ready(READY_SECONDS)
+    if not stack.wait_until_ready(READY_SECONDS, stopping):
+        return None
     demo = RunningDemo(
         pid=os.getpid(),
         page_url=f"http://127.0.0.1:{page_port}/" if settings.with_sandbox_discord() else "",
         bootstrap=broker.bootstrap,
         topic_prefix=settings.topic_prefix,
-        objects=f"s3://{settings.s3_bucket}" if settings.s3_bucket else str(folder / "objects"),
+        objects=_objects(settings, folder),
         broker=broker.broker.describe().version,
     )
     (folder / "run.json").write_text(json.dumps(asdict(demo)), encoding="utf-8")
     return demo
+
+
+def _objects(settings: DemoSettings, folder: Path) -> str:
+    if settings.s3_bucket:
+        return f"s3://{settings.s3_bucket}"
+    return str(Path(settings.object_store_dir or folder / "objects").expanduser().absolute())
 
 
 def _page_port(settings: DemoSettings, spare: ReservedPort) -> int:

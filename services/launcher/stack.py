@@ -44,8 +44,8 @@ class Stack:
         for program in programs:
             self._running[program.name] = _Running(program, self._spawn(program))
 
-    def wait_until_ready(self, deadline_seconds: float) -> None:
-        """Wait until every program answers its ready address.
+    def wait_until_ready(self, deadline_seconds: float, stopping: threading.Event | None = None) -> bool:
+        """Wait until every program answers its ready address; false when ``stopping`` was set first.
 
         Raises:
             StackError: one ended or was not ready in time.
@@ -53,11 +53,14 @@ class Stack:
         end = time.monotonic() + deadline_seconds
         for running in self._running.values():
             while not _answers(running.program.ready_url):
+                if stopping is not None and stopping.is_set():
+                    return False
                 if running.child.exit_code() is not None:
                     raise StackError(self._report(running, "ended"))
                 if time.monotonic() > end:
                     raise StackError(self._report(running, "was not ready in time"))
                 time.sleep(0.05)  # noqa: TID251 - start-up only; a program has no other way to tell
+        return True
 
     def supervise(self, stopping: threading.Event) -> None:
         """Start again whatever dies, with growing waits, until ``stopping`` is set."""
