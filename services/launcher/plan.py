@@ -28,9 +28,9 @@ class DemoSettings(msgspec.Struct, frozen=True, kw_only=True):
     broker: Annotated[
         str,
         Meta(
-            description="embedded (nothing kept), local (a real Kafka on this machine's Java, data kept) or, "
-            "with KAFKA_BOOTSTRAP_SERVERS, external.",
-            pattern="^(|embedded|local|external)$",
+            description="embedded (nothing kept), local (a real Kafka on this machine's Java, data kept), "
+            "docker (one in a container) or, with KAFKA_BOOTSTRAP_SERVERS, external.",
+            pattern="^(|embedded|local|docker|external)$",
         ),
     ] = ""
     kafka_bootstrap_servers: Annotated[str, Meta(description="A running Kafka cluster to use.")] = ""

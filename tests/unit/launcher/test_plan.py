@@ -111,6 +111,7 @@ def test_with_a_store_of_ones_own_no_folder_of_the_demos_is_used(env: dict[str, 
     ("env", "kind"),
     [
         ({"BROKER": "local"}, "local"),
+        ({"BROKER": "docker"}, "docker"),
         ({"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9092"}, "external"),
         ({"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9092", "BROKER": "embedded"}, "embedded"),
     ],
@@ -144,7 +145,7 @@ def test_the_time_of_a_step_reaches_the_loopback_comfyui() -> None:
     assert float(option(sandboxes(DEMO_STEP_SECONDS="0")["comfyui"], "--step-seconds")) == 0
 
 
-@pytest.mark.parametrize("env", [{"BROKER": "docker"}, {"DEMO_PORT": "65536"}, {"DEMO_STEP_SECONDS": "-1"}])
+@pytest.mark.parametrize("env", [{"BROKER": "rabbit"}, {"DEMO_PORT": "65536"}, {"DEMO_STEP_SECONDS": "-1"}])
 def test_a_wrong_setting_is_named(env: dict[str, str]) -> None:
     """The sentence begins with it."""
     (name,) = env
