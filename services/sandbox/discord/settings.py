@@ -43,5 +43,5 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 20_000
     kept_bytes: Annotated[
         int, Meta(description="Bytes of files kept in memory; the oldest go first.", ge=1)
-    ] = 512 * 1024**2
+    ] = 256 * 1024**2
     limits: Limits = Limits()

@@ -136,6 +136,21 @@ def test_a_private_answer_is_in_no_channel() -> None:
     assert caught.value.code == 10008
 
 
+@pytest.mark.parametrize("flags", [0, 64])
+def test_a_deferral_decides_over_privacy(flags: int) -> None:
+    """What fills it is seen by whom the deferral was for, whatever the edit says."""
+    made = world()
+    interaction = made.submit(ADA, "serve", {"prompt": "x"})
+    message = made.answer(interaction.id, interaction.token, DEFERRED, {"flags": flags}, {}, stamp())
+    made.edit(message, {"content": "x", "flags": 64 - flags}, {}, "edit", stamp())
+    assert message.ephemeral is bool(flags)
+
+
+def test_a_channel_message_is_never_private() -> None:
+    """Only answers to interactions can be."""
+    assert not world().post(channel_of(GUILDS[0]), {"content": "x", "flags": 64}, {}, stamp()).ephemeral
+
+
 def test_a_deleted_message_stays_in_the_interactions_history() -> None:
     """Tests can see what a user saw before."""
     made = world()

@@ -66,7 +66,8 @@ function values(option, word) {
   const names = option.type === BOOLEAN ? ["true", "false"] : (option.choices ?? []).map((choice) => choice.name);
   const found = names.filter((name) => name.toLowerCase().startsWith(typed) && name.toLowerCase() !== typed);
   const quoted = (name) => (/\s/.test(name) ? `${option.name}:"${name}" ` : `${option.name}:${name} `);
-  return { help: `${option.name}: ${option.description} (${limits(option)})`, found: found.map((n) => row(n, "", quoted(n))), eager: true };
+  const quotes = option.type === STRING && !option.choices?.length ? '; "in quotes" where it is several words' : "";
+  return { help: `${option.name}: ${option.description} (${limits(option)}${quotes})`, found: found.map((n) => row(n, "", quoted(n))), eager: true };
 }
 
 function limits(option) {
