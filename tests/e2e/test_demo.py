@@ -135,8 +135,10 @@ def test_a_hostile_prompt_is_plain_text_all_the_way(demo: Demo) -> None:
     assert all(line.isprintable() for line in done.stdout.splitlines())
     request = done.stdout.split()[1]
     (message,) = SandboxDiscord(demo.page()).interaction(request)["messages"]
-    assert "\x1b" not in message["content"]
-    assert not message.get("mention_everyone", False)
+    assert message["content"].isprintable()
+    assert r"\<script\>alert(1)\</script\>" in message["content"]
+    assert r"\*\*bold\*\*" in message["content"]
+    assert (message["pinged"], message["allowed_mentions"]) == ([], {"parse": []})
 
 
 def test_a_request_that_is_refused_ends_with_another_exit_code(demo: Demo) -> None:
