@@ -51,6 +51,9 @@ class Edge:
     metrics: m.Metrics
     clock: Clock
     prefix: str = ""
+    #: Set while the stage's state is that of the partitions it owns: Faust lets events flow as soon as it has
+    #: partitions, beside what reads the state back.  None = there is no state to wait for.
+    gate: asyncio.Event | None = None
     give_up: GiveUp | None = None
     order: Callable[[Record], object] = by_key
     max_in_flight: int = 1
@@ -72,6 +75,8 @@ class Edge:
 
     async def settle(self, record: Record) -> None:
         """Handle ``record`` to its end: returns once it may be acknowledged."""
+        if self.gate is not None:
+            await self.gate.wait()
         started = self.clock()
         self._count_in_flight(+1)
         self.metrics.observe(m.EVENT_AGE, _seconds(record.appended_at, started), record.topic)

@@ -56,6 +56,8 @@ class Stage:
     #: Called with the owned partitions once the read-backs are in step with them.
     on_assigned: list[Callable[[set[int]], None]] = field(default_factory=list)
     topics: tuple[str, ...] = ()
+    #: Set while the read-backs are in step with the owned partitions; no event is handled before.
+    in_step: asyncio.Event = field(default_factory=asyncio.Event)
 
     def consume(self, topics: tuple[str, ...], handler: Any, **edge: Any) -> Edge:
         """Run ``handler`` over ``topics`` behind a guarded edge; one agent, named after the stage."""
@@ -66,6 +68,7 @@ class Stage:
             metrics=self.metrics,
             clock=self.clock,
             prefix=self.settings.topic_prefix,
+            gate=self.in_step,
             **edge,
         )
         prefixed = [self.settings.topic_prefix + topic for topic in topics]
@@ -97,7 +100,12 @@ class Stage:
             await back.catch_up(owned)
         for told in self.on_assigned:
             told(owned)
+        self.in_step.set()
         self.health.ready()
+
+    async def revoked(self) -> None:
+        """Faust's signal, sent when nothing is in hand any more: the partitions are about to change."""
+        self.in_step.clear()
 
 
 def run_stage(
@@ -162,10 +170,14 @@ async def _serve(stage: Stage, stopping: asyncio.Event, consumes: bool) -> int:
     app = stage.app
     if consumes:
 
+        async def on_revoked(*_: Any, **__: Any) -> None:
+            await stage.revoked()
+
         async def on_assigned(_: Any, *args: Any, **__: Any) -> None:
             await stage.assigned(*args)
 
         # Faust's signature of a receiver cannot be met by any function of one's own.
+        app.on_partitions_revoked.connect(cast(Any, on_revoked), weak=False)
         app.on_partitions_assigned.connect(cast(Any, on_assigned), weak=False)
     await app.start()
     if consumes:

@@ -277,3 +277,18 @@ async def test_a_tombstone_reaches_the_handler_as_none() -> None:
 
     await an_edge(handler).run(Stream([Message(0, value=None)]))
     assert seen == [None]
+
+
+async def test_no_event_is_handled_before_the_state_is_that_of_its_partitions() -> None:
+    """Faust lets events flow beside what reads the state back; one handled then could be decided on nothing."""
+    gate, handled = asyncio.Event(), []
+
+    async def handler(received: Received) -> None:
+        handled.append(received.record.offset)
+
+    running = asyncio.create_task(an_edge(handler, gate=gate).run(Stream([Message(0)])))
+    done, _ = await asyncio.wait({running}, timeout=0.05)
+    assert (done, handled) == (set(), [])
+    gate.set()
+    await running
+    assert handled == [0]
