@@ -28,8 +28,9 @@ from tests.harness.kafka import KafkaCorner
 from tests.unit.moderator.requests import a_request
 
 PARTITIONS = {PROGRESS: 12, DEAD_LETTERS: 12}
-#: Of a delivery in the tests without a broker; in production it is 30 s.
-GIVES_UP_MS = 400
+#: Of a delivery in the tests without a broker; in production it is 30 s.  The first send, to a live broker, must
+#: fit as well: an idempotent producer may need over half a second for its id, and more on a busy machine.
+GIVES_UP_MS = 3_000
 LARGEST_RECORD = 1_048_000  #: bytes of a value that a topic with Kafka's own limit still takes
 
 
@@ -119,7 +120,7 @@ def fails_in_time(send: Callable[[], None]) -> None:
     started = time.monotonic()
     with pytest.raises(SendFailed, match="Kafka did not acknowledge"):
         send()
-    assert time.monotonic() - started < 10 * GIVES_UP_MS / 1000
+    assert time.monotonic() - started < 3 * GIVES_UP_MS / 1000
 
 
 def test_what_was_sent_is_there_when_send_returns(open_outbox: OpenOutbox, quick_kafka: KafkaCorner) -> None:
