@@ -55,7 +55,11 @@ class Dispatcher:
     async def give_up(self, received: Received, error: Exception) -> None:
         """An approved request that cannot be taken in ends with a sentence."""
         event = received.event
-        if isinstance(event, RequestModerated) and event.verdict is Verdict.APPROVED:
+        if not isinstance(event, RequestModerated) or event.verdict is not Verdict.APPROVED:
+            return
+        async with self._turn:
+            if self._state.knows(event.request.request_id):
+                return  # it was taken in, and what failed came after: it goes its way
             now = self._clock()
             record = decide.new_record(event.request, now)
             job = Job(record=record, partition=received.record.partition)
@@ -82,15 +86,24 @@ class Dispatcher:
         self._recovered_at = self._clock()
         log.info("dispatcher_assigned", partitions=len(owned), jobs=len(self._state.jobs))
 
-    async def tick_forever(self) -> None:
+    async def tick_forever(self, in_step: asyncio.Event) -> None:
         """Let time pass: once a second, silent workers, expired requests and places in the queue are looked at."""
         while True:
             await asyncio.sleep(1.0)
-            async with self._turn:
-                try:
-                    await self._tick()
-                except SendFailed as error:  # the next tick decides the same again
-                    log.warning("tick_postponed", why=str(error))
+            await self.tick(in_step)
+
+    async def tick(self, in_step: asyncio.Event) -> None:
+        """One look; none while ``in_step`` is not set.
+
+        A ledger that is half read back shows running jobs as queued, which would then run twice.
+        """
+        async with self._turn:
+            if not in_step.is_set():
+                return
+            try:
+                await self._tick()
+            except SendFailed as error:  # the next tick decides the same again
+                log.warning("tick_postponed", why=str(error))
 
     async def _tick(self) -> None:
         now = self._clock()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from services.chassis.stage import Stage, run_stage
 from services.contracts.topics import COMPLETED, JOBS, MODERATED, WORKERS
 from services.dispatcher.agents import Dispatcher
@@ -14,7 +16,7 @@ def compose(stage: Stage, settings: DispatcherSettings) -> None:
     stage.consume((MODERATED, COMPLETED, WORKERS), dispatcher.handle, give_up=dispatcher.give_up)
     stage.read_back(JOBS, apply=dispatcher.apply, forget=dispatcher.forget_partition)
     stage.on_assigned.append(dispatcher.assigned)
-    stage.background.append(dispatcher.tick_forever)
+    stage.background.append(partial(dispatcher.tick_forever, stage.in_step))
 
 
 def main() -> None:
