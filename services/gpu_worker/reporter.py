@@ -7,12 +7,16 @@ import time
 from collections.abc import Callable
 
 from services.chassis.clock import Clock
+from services.chassis.edge import guard
+from services.chassis.logs import get_logger
 from services.chassis.sync_outbox import SyncOutbox
 from services.contracts.topics import WORKERS
 from services.gpu_worker import decide
 from services.gpu_worker.holdings import Holdings
 from services.gpu_worker.ports import ComfyUIUnreachable, Renderer, RendererInfo
 from services.gpu_worker.settings import WorkerSettings
+
+log = get_logger()
 
 _UNKNOWN = RendererInfo(gpu="", vram_bytes=0, checkpoints=(), loras=(), loaded=())
 #: How often model files are listed anew; an operator who adds one waits at most so long.
@@ -75,7 +79,9 @@ class Reporter:
 
     def _loop(self) -> None:
         while not self._stopped:
-            self._report()
+            # A thread that ended would leave a worker that draws and counts as lost.
+            if (failure := guard(self._report)) is not None:
+                log.error("report_failed", error=repr(failure), exc_info=failure)
             self._wake.wait(self._settings.worker_report_seconds)
             self._wake.clear()
 
