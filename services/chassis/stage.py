@@ -55,6 +55,8 @@ class Stage:
     after_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     #: Called with the owned partitions once the read-backs are in step with them.
     on_assigned: list[Callable[[set[int]], None]] = field(default_factory=list)
+    #: Awaited in order before the owned partitions change, when no event is in hand any more.
+    on_revoked: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     topics: tuple[str, ...] = ()
     #: Set while the read-backs are in step with the owned partitions; no event is handled before.
     in_step: asyncio.Event = field(default_factory=asyncio.Event)
@@ -106,6 +108,8 @@ class Stage:
     async def revoked(self) -> None:
         """Faust's signal, sent when nothing is in hand any more: the partitions are about to change."""
         self.in_step.clear()
+        for step in self.on_revoked:
+            await step()
 
 
 def run_stage(

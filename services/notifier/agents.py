@@ -66,16 +66,12 @@ class Notifier:
         self._delivery = delivery
         self._policy = policy
         self._stopping = False
-        #: Set while the state is that of the owned partitions.  Faust lets events flow as soon as it has partitions,
-        #: beside what reads the state back; one handled then could be delivered a second time.
-        self._caught_up = asyncio.Event()
         self._delivered = DeliveredRequests()
         self._conversations: dict[str, Conversation] = {}
         self._notes: dict[str, tuple[int, datetime, tuple[str, ...]]] = {}
 
     async def handle(self, received: Received) -> None:
-        """The agent's handler; waits while partitions change hands."""
-        await self._caught_up.wait()
+        """The agent's handler."""
         event = received.event
         if isinstance(event, JobProgressed):
             self._progressed(event, received.record)
@@ -112,15 +108,10 @@ class Notifier:
         self._delivered.forget_partition(partition)
         self._notes = {key: kept for key, kept in self._notes.items() if kept[0] != partition}
 
-    async def revoked(self, *_: object, **__: object) -> None:
-        """Faust's signal: before partitions go to others, whose final edits must be the last, progress edits end."""
-        self._caught_up.clear()
+    async def revoked(self) -> None:
+        """Before partitions go to others, whose final edits must be the last, progress edits end."""
         await self._end_progress()
         self._conversations.clear()
-
-    def assigned(self, _: set[int]) -> None:
-        """What these partitions' requests were told is read back."""
-        self._caught_up.set()
 
     async def stop(self) -> None:
         """Begin no progress edit any more and wait for those under way; final messages go on."""

@@ -41,8 +41,7 @@ async def compose(stage: Stage, settings: NotifierSettings, *, store: ObjectStor
     # Deliveries last: what is delivered needs its notes no more.
     for topic, since in ((MODERATED, notifier.noted_since), (DELIVERED, notifier.known_since)):
         stage.read_back(topic, apply=notifier.apply, forget=notifier.forget_partition, since=since)
-    stage.on_assigned.append(notifier.assigned)
-    stage.app.on_partitions_revoked.connect(notifier.revoked, weak=False)
+    stage.on_revoked.append(notifier.revoked)
     stage.background.append(notifier.sweep_forever)
     stage.on_stop.append(notifier.stop)
     stage.after_stop.append(discord.close)

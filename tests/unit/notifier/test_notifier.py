@@ -254,7 +254,7 @@ async def test_giving_up_on_progress_or_on_what_was_delivered_does_nothing(world
 async def test_revoked_partitions_end_their_progress(world: World) -> None:
     """Another notifier owns the message next, and its edits must be the last."""
     await world.handle(progressed(Phase.RUNNING, 10))
-    await world.notifier.revoked(None, revoked=set())
+    await world.notifier.revoked()
     world.timers.advance(60.0)
     await asyncio.sleep(0)
     assert world.discord.calls == 0
@@ -263,19 +263,18 @@ async def test_revoked_partitions_end_their_progress(world: World) -> None:
 async def test_a_partition_that_comes_back_has_its_progress_shown_again(world: World) -> None:
     """Most rebalances give every process what it had."""
     await world.handle(progressed(Phase.RUNNING, 10))
-    await world.notifier.revoked(None, revoked=set())
-    world.notifier.assigned({3})
+    await world.notifier.revoked()
     await show(world, 20)
     assert "20 %" in world.discord.originals[TOKEN].content
 
 
 async def test_events_wait_until_the_deliveries_of_new_partitions_are_known(world: World) -> None:
     """Faust lets them flow beside the reading back, and one that was delivered would be delivered again."""
-    await world.notifier.revoked(None, revoked=set())
-    handling = asyncio.create_task(world.handle(completed()))
+    gate = asyncio.Event()
+    handling = asyncio.create_task(world.edge(gate).settle(received(completed()).record))
     await asyncio.sleep(0)
     world.notifier.apply(received(delivered(REQUEST)))
-    world.notifier.assigned({3})
+    gate.set()
     await handling
     assert world.discord.calls == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,9 +11,11 @@ from typing import Any
 
 from PIL import Image
 
+from services.chassis.edge import Edge
 from services.chassis.metrics import Metrics
 from services.chassis.records import Received, Record
 from services.chassis.retry import SendFailed
+from services.contracts.codec import Codec, encode
 from services.contracts.envelope import Envelope
 from services.contracts.errors import ErrorCode, error_info
 from services.contracts.events import (
@@ -168,7 +171,7 @@ def received(event: Event, *, partition: int = 3, appended_at: datetime = NOON) 
         partition=partition,
         offset=0,
         key=USER.encode(),
-        value=b"",
+        value=encode(event),
         headers=envelope.to_headers(),
         appended_at=appended_at,
     )
@@ -258,7 +261,7 @@ class World:
     def start(self) -> Notifier:
         """A notifier that has just got its partitions, with nothing to read back."""
         delivery = Delivery(self.discord, self.store, lambda: self.now, self.policy, 32 * 1024 * 1024)
-        notifier = Notifier(
+        return Notifier(
             self.outbox,  # type: ignore[arg-type]  # a fake of the one method that is used
             self.metrics,
             lambda: self.now,
@@ -267,8 +270,6 @@ class World:
             delivery,
             self.policy,
         )
-        notifier.assigned({3})
-        return notifier
 
     def restart(self) -> None:
         """End the process and start another, which has read back what was delivered."""
@@ -281,6 +282,17 @@ class World:
         """Put the request's images into the store."""
         for number in range(count):
             self.store.put(an_image(number).object_key, a_png() if data is None else data, "image/png")
+
+    def edge(self, gate: asyncio.Event) -> Edge:
+        """The notifier behind its guarded edge, as the stage has it."""
+        return Edge(
+            handler=self.notifier.handle,
+            outbox=self.outbox,  # type: ignore[arg-type]  # nothing is buried here
+            codec=Codec(),
+            metrics=self.metrics,
+            clock=lambda: self.now,
+            gate=gate,
+        )
 
     async def handle(self, event: Event, *, appended_at: datetime | None = None) -> None:
         """An event arrives."""
