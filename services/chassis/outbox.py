@@ -19,7 +19,7 @@ from services.contracts.codec import Codec
 from services.contracts.envelope import Envelope
 from services.contracts.events import Event
 from services.contracts.keys import key_of
-from services.contracts.topics import DEAD_LETTERS, load_topics
+from services.contracts.topics import DEAD_LETTERS, topic_carrying
 
 
 class Outbox:
@@ -38,7 +38,6 @@ class Outbox:
         self._metrics = metrics
         self._clock = clock
         self._stage = stage
-        self._topics = {topic.event: topic.name for topic in load_topics().values()}
         self._prefix = prefix
 
     async def send(self, event: Event, cause: Envelope | None, *, partition: int | None = None) -> Envelope:
@@ -51,7 +50,7 @@ class Outbox:
         envelope = Envelope.for_event(event, cause, stage=self._stage)
         key = key_of(event).encode()
         value = self._codec.encode(event)
-        topic = self._topics[type(event)]
+        topic = topic_carrying(type(event)).name
         await self._produce(topic, key, value, partition, envelope.to_headers())
         return envelope
 

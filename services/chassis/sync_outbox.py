@@ -18,7 +18,7 @@ from services.contracts.codec import Codec
 from services.contracts.envelope import Envelope
 from services.contracts.events import Event
 from services.contracts.keys import key_of
-from services.contracts.topics import DEAD_LETTERS, load_topics
+from services.contracts.topics import DEAD_LETTERS, topic_carrying
 
 #: Above librdkafka's own ``delivery.timeout.ms``, so that its answer always comes first.
 ANSWER_SECONDS = 40.0
@@ -47,7 +47,6 @@ class SyncOutbox:
         self._clock = clock
         self._stage = stage
         self._prefix = prefix
-        self._topics = {topic.event: topic.name for topic in load_topics().values()}
         self._closing = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="delivery-reports", daemon=True)
         self._poller.start()
@@ -66,7 +65,7 @@ class SyncOutbox:
         try:
             self._produce(*self._encoded(event, cause), None)
         except SendFailed:
-            self._metrics.count(m.SEND_FAILURES, self._topics[type(event)])
+            self._metrics.count(m.SEND_FAILURES, topic_carrying(type(event)).name)
 
     def tombstone(self, topic: str, key: str) -> None:
         """Delete ``key`` from a compacted topic; returns when sent or after a few seconds."""
@@ -91,7 +90,7 @@ class SyncOutbox:
     def _encoded(self, event: Event, cause: Envelope | None) -> tuple[str, bytes, bytes, dict[str, bytes]]:
         envelope = Envelope.for_event(event, cause, stage=self._stage)
         value = self._codec.encode(event)
-        return self._topics[type(event)], key_of(event).encode(), value, envelope.to_headers()
+        return topic_carrying(type(event)).name, key_of(event).encode(), value, envelope.to_headers()
 
     def _send_and_wait(
         self, topic: str, key: bytes | None, value: bytes | None, headers: dict[str, bytes]

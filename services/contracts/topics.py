@@ -131,7 +131,12 @@ def topic(name: str) -> Topic:
 
 def topic_carrying(event_type: type[Event]) -> Topic:
     """The topic that carries events of this type."""
-    return next(t for t in load_topics().values() if t.event is event_type)
+    return _topics_by_event()[event_type]
+
+
+@cache
+def _topics_by_event() -> Mapping[type[Event] | None, Topic]:
+    return {topic.event: topic for topic in load_topics().values()}
 
 
 def sized(

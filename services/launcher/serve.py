@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
@@ -28,6 +26,7 @@ from services.contracts.topics import (
     unprefixed,
 )
 from services.launcher.demo import RunningDemo
+from services.sandbox.discord.client import SandboxDiscord, SandboxRefused
 
 #: The first of the page's demo users.
 USER = "100000000000000001"
@@ -81,16 +80,9 @@ def _watch(demo: RunningDemo) -> Consumer:
 
 
 def _submit(demo: RunningDemo, prompt: str) -> str:
-    body = {"user_id": USER, "command": "serve", "options": {"prompt": prompt}}
-    request = urllib.request.Request(  # noqa: S310 - the loopback Discord of the running demo
-        demo.page_url + "sandbox/interactions",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
     try:
-        with urllib.request.urlopen(request, timeout=10.0) as answer:  # noqa: S310 - as above
-            return str(json.load(answer)["id"])
-    except (OSError, ValueError, KeyError) as error:
+        return SandboxDiscord(demo.page_url).submit(USER, prompt)
+    except (OSError, ValueError, KeyError, SandboxRefused) as error:
         raise ServeError(
             f"The loopback Discord at {demo.page_url} did not take the command: {error}."
         ) from error

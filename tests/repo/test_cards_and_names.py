@@ -53,22 +53,6 @@ def test_a_stage_produces_what_its_card_and_the_topic_files_say(stage: str) -> N
     assert on_card(stage, "Produces") == declared - {"dead-letters"}
 
 
-def test_the_names_of_the_topics_are_pinned() -> None:
-    """The broker remembers them: a new name is an empty topic."""
-    assert TOPIC_NAMES == (
-        "requests",
-        "moderated",
-        "dispatched",
-        "completed",
-        "delivered",
-        "progress",
-        "workers",
-        "jobs",
-        "cancellations",
-        "dead-letters",
-    )
-
-
 @pytest.mark.parametrize("stage", ["ingest_bot", "moderator", "dispatcher", "notifier"])
 def test_the_consumer_group_of_a_faust_stage_is_prefix_and_stage(stage: str) -> None:
     """The broker remembers its offsets: a new name reads every topic from the start."""
