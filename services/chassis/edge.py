@@ -20,7 +20,7 @@ from services.chassis.clock import Clock, from_millis
 from services.chassis.logs import get_logger
 from services.chassis.outbox import Outbox
 from services.chassis.records import Received, Record
-from services.chassis.retry import RetryPolicy, SendFailed, wait_before_retry
+from services.chassis.retry import RetryLater, RetryPolicy, wait_before_retry
 from services.contracts.codec import Codec
 from services.contracts.envelope import Envelope
 from services.contracts.errors import UndecodableRecord
@@ -124,7 +124,7 @@ class Edge:
         if give_up is None:
             return
         try:
-            await self._until_sent(lambda: give_up(received, error))
+            await self._until_healed(lambda: give_up(received, error))
         except Exception as second:  # noqa: BLE001 - the guarded edge: telling the user failed too
             log.error("give_up_failed", **place(received.record), error=repr(second))
 
@@ -132,16 +132,27 @@ class Edge:
         log.error(
             "event_dead_lettered", **place(record), attempts=attempts, error=repr(error), exc_info=error
         )
-        await self._until_sent(lambda: self.outbox.dead_letter(record, error, attempts))
-
-    async def _until_sent(self, send: Callable[[], Awaitable[None]]) -> None:
         attempt = 0
         while True:
             attempt += 1
             try:
-                return await send()
-            except SendFailed as error:  # the broker is away: the offset must not move
-                await asyncio.sleep(wait_before_retry(error, attempt, self.retries) or 1.0)
+                return await self.outbox.dead_letter(record, error, attempts)
+            except Exception as second:  # noqa: BLE001 - the guarded edge: an escape would stall in silence
+                # Also what no retry can mend: the offset must not move, and an operator can.
+                wait = wait_before_retry(second, attempt, self.retries)
+                wait = self.retries.longest_wait_seconds if wait is None else wait
+                log.error("event_unburied", **place(record), attempt=attempt, error=repr(second))
+                await asyncio.sleep(wait)
+
+    async def _until_healed(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Try again without limit while it fails by what heals by itself."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await act()
+            except RetryLater as error:  # the offset must not move
+                await asyncio.sleep(wait_before_retry(error, attempt, self.retries) or 0.0)
 
     async def _admit(self, event: Any) -> None:
         while self._admitted >= self.max_in_flight:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from services.chassis import metrics as m
@@ -11,7 +12,6 @@ from services.chassis.clock import Clock
 from services.chassis.logs import get_logger
 from services.chassis.outbox import Outbox
 from services.chassis.records import Received, Record
-from services.chassis.retry import RetryLater
 from services.contracts.envelope import CORRELATION_ID
 from services.contracts.errors import ErrorCode
 from services.contracts.events import (
@@ -35,6 +35,9 @@ log = get_logger()
 #: The method label of finals that are older than the deliveries that are known.
 STALE = "STALE"
 _SWEEP_SECONDS = 60.0
+
+#: Brings a request's message to its final state.
+Tell = Callable[[Final], Awaitable[Receipt]]
 
 
 def by_request(record: Record) -> object:
@@ -76,22 +79,16 @@ class Notifier:
         if isinstance(event, JobProgressed):
             self._progressed(event, received.record)
         elif (final := self._final_of(received)) is not None:
-            await self._finish(final, received)
+            await self._finish(final, received, self._delivery.deliver)
         else:
             self.apply(received)
 
     async def give_up(self, received: Received, error: Exception) -> None:
         """A final message that failed for good ends in one plain sentence, or at least in ``delivered``."""
         final = self._final_of(received)
-        if final is None or self._delivered.has(final.request_id, received.record.partition):
-            return
-        final = decide.failure(final, ErrorCode.INTERNAL_ERROR)
-        try:
-            receipt = await self._delivery.deliver(final)
-        except (MessengerError, RetryLater) as second:
-            log.error("request_undeliverable", request_id=final.request_id, why=str(second))
-            receipt = Receipt(final=final, method=DeliveryMethod.UNDELIVERABLE)
-        await self._record(receipt, received)
+        if final is not None:
+            failure = decide.failure(final, ErrorCode.INTERNAL_ERROR)
+            await self._finish(failure, received, self._tell_if_possible)
 
     def apply(self, received: Received) -> None:
         """Fold one record of ``delivered`` or an approval of ``moderated`` into the state; idempotent."""
@@ -172,7 +169,19 @@ class Notifier:
             return 0.0
         return 0.0
 
-    async def _finish(self, final: Final, received: Received) -> None:
+    async def _tell_if_possible(self, final: Final) -> Receipt:
+        """As `Delivery.deliver`, but what Discord refuses for good is a receipt that says so.
+
+        Raises:
+            RetryLater: Discord is away or busy, which passes: the user shall still hear.
+        """
+        try:
+            return await self._delivery.deliver(final)
+        except MessengerError as error:
+            log.error("request_undeliverable", request_id=final.request_id, why=str(error))
+            return Receipt(final=final, method=DeliveryMethod.UNDELIVERABLE)
+
+    async def _finish(self, final: Final, received: Received, tell: Tell) -> None:
         conversation = self._conversation(final.request_id, final.reply_to.token_expires_at)
         async with conversation.turn:
             if self._delivered.has(final.request_id, received.record.partition):
@@ -186,7 +195,7 @@ class Notifier:
                 return
             await conversation.close()
             if conversation.receipt is None:
-                conversation.receipt = await self._delivery.deliver(final)
+                conversation.receipt = await tell(final)
             await self._record(conversation.receipt, received)
 
     async def _record(self, receipt: Receipt, received: Received) -> None:

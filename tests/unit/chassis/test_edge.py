@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.chassis.edge import Edge, Handler
 from services.chassis.metrics import Metrics
@@ -28,13 +29,14 @@ class Graveyard:
     """Stands in for the outbox: keeps dead letters, and fails as often as told."""
 
     failures: int = 0
+    failure: Exception = field(default_factory=lambda: SendFailed("the broker is away", after_seconds=0.0))
     buried: list[tuple[Record, Exception, int]] = field(default_factory=list)
 
     async def dead_letter(self, record: Record, error: Exception, attempts: int) -> None:
         """As `Outbox.dead_letter`."""
         if self.failures:
             self.failures -= 1
-            raise SendFailed("the broker is away", after_seconds=0.0)
+            raise self.failure
         self.buried.append((record, error, attempts))
 
 
@@ -292,3 +294,36 @@ async def test_no_event_is_handled_before_the_state_is_that_of_its_partitions() 
     gate.set()
     await running
     assert handled == [0]
+
+
+async def test_telling_the_user_is_tried_until_it_works_before_the_record_is_buried() -> None:
+    """Discord's outage passes like the broker's: nobody is left without a word because of it."""
+    graveyard, told = Graveyard(), 0
+
+    async def handler(received: Received) -> None:
+        raise KeyError("never")
+
+    async def give_up(received: Received, error: Exception) -> None:
+        nonlocal told
+        told += 1
+        if told < 20:
+            raise RetryLater("Discord is away", after_seconds=0.0)
+        assert graveyard.buried == []
+
+    await an_edge(handler, graveyard, give_up=give_up).run(Stream([Message(0)]))
+    assert (told, len(graveyard.buried)) == (20, 1)
+
+
+@pytest.mark.parametrize("max_in_flight", [1, 8])
+async def test_a_burial_that_fails_for_whatever_reason_is_tried_again(max_in_flight: int) -> None:
+    """An error that escaped here would be read by nobody, and its partition would stand still for ever."""
+    graveyard = Graveyard(failures=5, failure=ValueError("larger than the broker takes"))
+
+    async def handler(received: Received) -> None:
+        raise KeyError("never")
+
+    stream = Stream([Message(0)])
+    with capture_logs() as logs:
+        await _drained(an_edge(handler, graveyard, max_in_flight=max_in_flight), stream, 1)
+    assert (len(graveyard.buried), stream.acked) == (1, [0])
+    assert [line["log_level"] for line in logs if line["event"] == "event_unburied"] == ["error"] * 5

@@ -243,6 +243,26 @@ async def test_a_final_message_that_cannot_be_sent_at_all_is_recorded(world: Wor
     assert world.outbox.sent[0].method is DeliveryMethod.UNDELIVERABLE
 
 
+async def test_a_passing_outage_of_discord_does_not_end_in_silence(world: World) -> None:
+    """The last word on a request is tried again by the edge until Discord takes it."""
+    world.discord.fail_next = [DiscordBusy("slow down", "429", 7.5)]
+    with pytest.raises(RetryLater):
+        await world.notifier.give_up(received(completed()), ValueError("bug"))
+    assert world.outbox.sent == []
+    await world.notifier.give_up(received(completed()), ValueError("bug"))
+    assert [event.method for event in world.outbox.sent] == [DeliveryMethod.EDIT]
+
+
+async def test_giving_up_takes_nothing_back_from_a_user_who_has_the_images(world: World) -> None:
+    """What failed then was only the record of it."""
+    world.outbox.fail_next = 1
+    with pytest.raises(SendFailed):
+        await world.handle(completed())
+    await world.notifier.give_up(received(completed()), ValueError("bug"))
+    assert len(world.discord.edits) == 1
+    assert [event.outcome for event in world.outbox.sent] == [Outcome.SUCCEEDED]
+
+
 async def test_giving_up_on_progress_or_on_what_was_delivered_does_nothing(world: World) -> None:
     """There is nothing to tell."""
     await world.notifier.give_up(received(progressed()), ValueError("bug"))
