@@ -103,17 +103,32 @@ class ReadBack:
     async def _seek(self, consumer: AIOKafkaConsumer, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
         begins = await consumer.beginning_offsets(tps)
         ends: dict[TopicPartition, int] = await consumer.end_offsets(tps)
-        since = self._since()
-        by_time: dict[TopicPartition, Any] = {}
-        if since is not None:
-            by_time = await consumer.offsets_for_times({tp: int(since.timestamp() * 1000) for tp in tps})
+        unread = [tp for tp in tps if max(begins[tp], self._next.get(tp.partition, 0)) < ends[tp]]
+        found = await self._offsets_by_time(consumer, unread, ends)
         for tp in tps:
-            found = by_time.get(tp)
-            # The embedded broker finds no offset by time (it answers -1): read all, it holds little.
-            start = found.offset if found is not None and found.offset >= 0 else begins[tp]
-            if since is not None and found is None and begins[tp] < ends[tp]:
-                start = begins[tp]
-            start = max(start, self._next.get(tp.partition, 0), begins[tp])
-            self._next.setdefault(tp.partition, start)
+            start = max(found.get(tp, 0), self._next.get(tp.partition, 0), begins[tp])
+            self._next[tp.partition] = start
             consumer.seek(tp, start)
         return ends
+
+    async def _offsets_by_time(
+        self, consumer: AIOKafkaConsumer, tps: list[TopicPartition], ends: dict[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        """From where what is newer than ``since`` lies; a partition without an entry is to be read whole."""
+        since = self._since()
+        if since is None:
+            return {}
+        millis = int(since.timestamp() * 1000)
+        answers = await consumer.offsets_for_times(dict.fromkeys(tps, millis))
+        starts = {tp: answer.offset for tp, answer in answers.items() if answer is not None}
+        for tp in tps:
+            # No answer: nothing is newer.  The embedded broker always gives none, so the last record has to say.
+            if tp not in starts and await self._is_older(consumer, tp, ends[tp], millis):
+                starts[tp] = ends[tp]
+        return starts
+
+    async def _is_older(self, consumer: AIOKafkaConsumer, tp: TopicPartition, end: int, millis: int) -> bool:
+        """Whether the partition's last record is older than that; false where none comes, as after a marker."""
+        consumer.seek(tp, end - 1)
+        batches = await consumer.getmany(tp, timeout_ms=1000)
+        return all(message.timestamp < millis for message in batches[tp]) if batches else False

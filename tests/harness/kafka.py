@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -89,8 +90,12 @@ class KafkaCorner:
         key: bytes | str | None = None,
         headers: Mapping[str, bytes] | None = None,
         partition: int | None = None,
+        at: datetime | None = None,
     ) -> Message:
         """Write one record and return it as acknowledged, with its partition and offset.
+
+        Args:
+            at: the time that the record bears; by default now.
 
         Raises:
             KafkaException: it was not acknowledged within 15 s.
@@ -102,6 +107,7 @@ class KafkaCorner:
             key=key,
             headers=list((headers or {}).items()),
             partition=_ANY_PARTITION if partition is None else partition,
+            timestamp=0 if at is None else int(at.timestamp() * 1000),
             on_delivery=lambda error, message: reports.append((error, message)),
         )
         self._producer.flush(15)
