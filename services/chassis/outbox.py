@@ -80,4 +80,11 @@ class Outbox:
             if isinstance(error, MessageSizeTooLargeError) or "MessageSizeTooLarge" in str(error):
                 raise ValueError(f"A record for {topic} is larger than the broker takes.") from error
             raise SendFailed(f"Kafka did not acknowledge a record for {topic}: {error!r}.") from error
+        except (
+            AssertionError
+        ) as error:  # aiokafka's word for a partition that its metadata does not have (yet)
+            if "Unrecognized partition" not in str(error):
+                raise
+            self._metrics.count(m.SEND_FAILURES, topic)
+            raise SendFailed(f"Kafka's client knows no partition {partition} of {topic} yet.") from error
         self._metrics.observe(m.SEND_SECONDS, time.perf_counter() - started, topic)

@@ -123,6 +123,21 @@ async def test_a_send_that_nobody_acknowledged_is_to_be_tried_again(failure: Exc
     assert world.failures("cancellations") == 1
 
 
+async def test_a_partition_that_the_client_does_not_know_yet_is_waited_for() -> None:
+    """Its metadata follows a topic's growth, or a broker's restart, with a delay; aiokafka asserts that it does not."""
+    world = World(AssertionError("Unrecognized partition"))
+    with pytest.raises(SendFailed, match="no partition 9 of cancellations yet"):
+        await world.outbox.send(EVENT, None, partition=9)
+    assert world.failures("cancellations") == 1
+
+
+async def test_any_other_assertion_of_the_client_is_a_fault_of_ours() -> None:
+    """No wait mends it, so the edge counts the attempts."""
+    world = World(AssertionError("Both key and value can't be None"))
+    with pytest.raises(AssertionError):
+        await world.outbox.send(EVENT, None)
+
+
 async def test_a_record_that_never_fits_is_not_tried_for_ever() -> None:
     """It is no `SendFailed`, so the edge gives the record up."""
     world = World(MessageSizeTooLargeError())
