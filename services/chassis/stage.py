@@ -30,8 +30,11 @@ from services.contracts.codec import Codec
 log = logs.get_logger()
 S = TypeVar("S", bound=StageSettings)
 
-#: A stop waits so long for the records in hand; container platforms kill after 30 s by default.
+#: A whole stop takes at most so long; container platforms kill after 30 s by default.
 STOP_SECONDS = 25.0
+#: Of that, for what comes before the app's own stop, and kept for what comes after it.
+ON_STOP_SECONDS = 10.0
+AFTER_STOP_SECONDS = 2.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -199,21 +202,30 @@ async def _serve(stage: Stage, stopping: asyncio.Event, consumes: bool) -> int:
 
 
 async def _wind_down(stage: Stage, tasks: list[asyncio.Task[None]], failed: bool) -> int:
-    for step in stage.on_stop:
-        await step()
+    """Stop everything in order; a step that does not end in its time, or raises, is logged and left behind."""
+    begun = asyncio.get_running_loop().time()
+    ended = [await _step(step, by=begun + ON_STOP_SECONDS) for step in stage.on_stop]
     for task in tasks:
         if task.done() and not task.cancelled() and (error := task.exception()):
             log.error("background_failed", error=repr(error), exc_info=error)
         task.cancel()
-    try:
-        async with asyncio.timeout(STOP_SECONDS):
-            await stage.app.stop()
-    except TimeoutError:
-        log.error("stop_timed_out", after_seconds=STOP_SECONDS)
-        failed = True
-    for step in stage.after_stop:
-        await step()
-    return 1 if failed else 0
+    ended.append(await _step(stage.app.stop, by=begun + STOP_SECONDS - AFTER_STOP_SECONDS))
+    ended += [await _step(step, by=begun + STOP_SECONDS) for step in stage.after_stop]
+    return 1 if failed or not all(ended) else 0
+
+
+async def _step(step: Callable[[], Awaitable[None]], *, by: float) -> bool:
+    """Whether ``step`` ended well by then, in the event loop's time; a step that ignores its end is not waited for."""
+    name = getattr(step, "__qualname__", repr(step))
+    task = asyncio.create_task(_run(step))
+    _, late = await asyncio.wait({task}, timeout=max(0.0, by - asyncio.get_running_loop().time()))
+    if late:
+        task.cancel()
+        log.error("stop_timed_out", step=name)
+        return False
+    if error := task.exception():
+        log.error("stop_step_failed", step=name, error=repr(error), exc_info=error)
+    return error is None
 
 
 async def _run(job: Callable[[], Awaitable[None]]) -> None:
