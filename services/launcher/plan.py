@@ -98,6 +98,7 @@ def sandbox_programs(settings: DemoSettings, ports: Ports) -> list[Program]:
 def stage_programs(settings: DemoSettings, ports: Ports, bootstrap: str, folder: Path) -> list[Program]:
     """The five stages, pointed at the broker and at whatever stands for the outside."""
     env = {"KAFKA_BOOTSTRAP_SERVERS": bootstrap, "TOPIC_PREFIX": settings.topic_prefix}
+    env["WORKER_GRACE_SECONDS"] = "3"  # so that jobs are given back within the launcher's patience
     if settings.broker_kind() == "embedded":
         env["KAFKA_FETCH_WAIT_MS"] = "10"  # it holds every empty fetch for the whole wait
         env["KAFKA_SESSION_TIMEOUT_SECONDS"] = "6"

@@ -59,6 +59,7 @@ def test_without_settings_both_worlds_are_loopback_ones() -> None:
     assert env_of_all() == {
         "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:7000",
         "TOPIC_PREFIX": "",
+        "WORKER_GRACE_SECONDS": "3",
         "KAFKA_FETCH_WAIT_MS": "10",
         "KAFKA_SESSION_TIMEOUT_SECONDS": "6",
         "OBJECT_STORE_DIR": str(Path("demo") / "objects"),
