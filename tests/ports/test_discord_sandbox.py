@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -20,32 +19,10 @@ from tests.ports.discord_sandbox_bots import (
     defer,
     deferred,
     interaction_seen,
-    loopback_discord,
     nothing,
     png,
     running,
 )
-
-
-@pytest.fixture
-async def sandbox(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DiscordSandbox]:
-    """A loopback Discord to which every client of this process is pointed."""
-    async with loopback_discord(monkeypatch) as started:
-        yield started
-
-
-@pytest.fixture
-async def bot(sandbox: DiscordSandbox) -> AsyncIterator[RealBot]:
-    """A connected bot that defers."""
-    async with running(sandbox, RealBot()) as started:
-        yield started
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """An HTTP client that is no bot."""
-    async with aiohttp.ClientSession() as client:
-        yield client
 
 
 async def test_the_bot_learns_who_asks_and_where(sandbox: DiscordSandbox, bot: RealBot) -> None:

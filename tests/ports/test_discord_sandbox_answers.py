@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -17,7 +16,6 @@ from tests.ports.discord_sandbox_bots import (
     RealBot,
     deferred,
     interaction_seen,
-    loopback_discord,
     nothing,
     original,
     picture,
@@ -25,27 +23,6 @@ from tests.ports.discord_sandbox_bots import (
     running,
     webhook,
 )
-
-
-@pytest.fixture
-async def sandbox(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DiscordSandbox]:
-    """A loopback Discord to which every client of this process is pointed."""
-    async with loopback_discord(monkeypatch) as started:
-        yield started
-
-
-@pytest.fixture
-async def bot(sandbox: DiscordSandbox) -> AsyncIterator[RealBot]:
-    """A connected bot that defers."""
-    async with running(sandbox, RealBot()) as started:
-        yield started
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """An HTTP client that is no bot."""
-    async with aiohttp.ClientSession() as client:
-        yield client
 
 
 async def test_a_deferred_command_becomes_four_images(sandbox: DiscordSandbox, bot: RealBot) -> None:

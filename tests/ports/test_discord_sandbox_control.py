@@ -24,7 +24,6 @@ from tests.ports.discord_sandbox_bots import (
     ADA,
     RealBot,
     interaction_seen,
-    loopback_discord,
     nothing,
     picture,
     png,
@@ -33,17 +32,9 @@ from tests.ports.discord_sandbox_bots import (
 
 
 @pytest.fixture
-async def sandbox(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DiscordSandbox]:
-    """A loopback Discord to which every client of this process is pointed."""
-    async with loopback_discord(monkeypatch, SandboxSettings(notice="No GPU is used here.")) as started:
-        yield started
-
-
-@pytest.fixture
-async def bot(sandbox: DiscordSandbox) -> AsyncIterator[RealBot]:
-    """A connected bot that defers."""
-    async with running(sandbox, RealBot()) as started:
-        yield started
+def sandbox_settings() -> SandboxSettings:
+    """A loopback Discord that says what it is."""
+    return SandboxSettings(notice="No GPU is used here.")
 
 
 @pytest.fixture
