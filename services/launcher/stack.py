@@ -27,6 +27,7 @@ class StackError(Exception):
 class _Running:
     program: Program
     child: Child
+    round: int  #: counts the calls of `Stack.start`
     deaths: int = 0
     start_again_at: float | None = None
 
@@ -41,8 +42,9 @@ class Stack:
 
     def start(self, programs: list[Program]) -> None:
         """Start ``programs`` side by side; `wait_until_ready` waits for them."""
+        number = 1 + max((running.round for running in self._running.values()), default=0)
         for program in programs:
-            self._running[program.name] = _Running(program, self._spawn(program))
+            self._running[program.name] = _Running(program, self._spawn(program), number)
 
     def wait_until_ready(self, deadline_seconds: float, stopping: threading.Event | None = None) -> bool:
         """Wait until every program answers its ready address; false when ``stopping`` was set first.
@@ -73,16 +75,15 @@ class Stack:
         return self._running[name].child
 
     def stop(self) -> None:
-        """Ask every program to end at once, and kill what has not ended within `STOP_SECONDS`."""
-        children = [running.child for running in self._running.values()]
-        for child in children:
-            if child.exit_code() is None:
-                child.send_signal(signal.SIGTERM)
+        """End every program, the ones started last first, and kill what has not ended within `STOP_SECONDS`.
+
+        A stage ends what it has in hand with the help of what was started before it.
+        """
         end = time.monotonic() + STOP_SECONDS
-        while any(child.exit_code() is None for child in children) and time.monotonic() < end:
-            time.sleep(0.02)  # noqa: TID251 - waits for processes of ours, bounded by the deadline
-        for child in children:
-            child.kill()
+        rounds = {running.round for running in self._running.values()}
+        for number in sorted(rounds, reverse=True):
+            children = [one.child for one in self._running.values() if one.round == number]
+            _end(children, end)
         self._running.clear()
 
     def _look_after(self, running: _Running) -> None:
@@ -104,6 +105,17 @@ class Stack:
 
     def _report(self, running: _Running, what: str) -> str:
         return f"{running.program.name} {what}.  Its log ends with:\n{running.child.log_tail(15)}"
+
+
+def _end(children: list[Child], end: float) -> None:
+    """Ask these to end, and kill what is left at ``end``."""
+    for child in children:
+        if child.exit_code() is None:
+            child.send_signal(signal.SIGTERM)
+    while any(child.exit_code() is None for child in children) and time.monotonic() < end:
+        time.sleep(0.02)  # noqa: TID251 - waits for processes of ours, bounded by the deadline
+    for child in children:
+        child.kill()
 
 
 def _why(code: int) -> str:

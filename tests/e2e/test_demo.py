@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from services.launcher.plan import STAGES
+from services.launcher.serve import USER
 from services.sandbox.discord.client import SandboxDiscord
 from tests.harness.waiting import eventually
 
@@ -29,8 +32,9 @@ pytestmark = pytest.mark.skipif(
 class Demo:
     """A demo that runs in a folder of its own, with an embedded broker and no waits."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, step_seconds: float = 0.0) -> None:
         self.folder = folder
+        self._step_seconds = step_seconds
         self._out = folder.with_suffix(".out")
         with self._out.open("wb") as out:
             self.process = subprocess.Popen(
@@ -85,7 +89,7 @@ class Demo:
 
     def _env(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
-        own = {"DEMO_DIR": str(self.folder), "DEMO_PORT": "0", "DEMO_STEP_SECONDS": "0"}
+        own = {"DEMO_DIR": str(self.folder), "DEMO_PORT": "0", "DEMO_STEP_SECONDS": str(self._step_seconds)}
         return {**kept, **own, "PYTHONPATH": str(ROOT)}
 
 
@@ -158,6 +162,22 @@ def test_ctrl_c_ends_everything_within_ten_seconds(own_demo: Demo) -> None:
     refused = own_demo.serve("a boat")
     assert refused.returncode == 1
     assert f"No demo is running in {own_demo.folder}" in refused.stderr
+
+
+def test_ctrl_c_in_the_middle_of_a_job_ends_every_stage_in_good_order(tmp_path: Path) -> None:
+    """The worker gives the job back and says so, instead of being killed with it."""
+    demo = Demo(tmp_path / "demo", step_seconds=5.0)
+    try:
+        discord = SandboxDiscord(demo.wait_ready().page())
+        request = discord.submit(USER, "a boat --images 1")
+        eventually(lambda: "Drawing" in str(discord.interaction(request)["messages"]), 20)
+        assert demo.interrupt() == 0, demo.output()
+    finally:
+        demo.close()
+    for stage in STAGES:
+        last = (demo.folder / "logs" / f"{stage}.log").read_text(encoding="utf-8").splitlines()[-1]
+        assert json.loads(last)["event"] == "stage_stopped", last
+    assert "jobs_given_back" in (demo.folder / "logs" / "gpu_worker.log").read_text(encoding="utf-8")
 
 
 def test_ctrl_c_ends_a_demo_that_is_still_starting(own_demo: Demo) -> None:

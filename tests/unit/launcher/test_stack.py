@@ -22,6 +22,8 @@ from tests.harness.waiting import eventually
 #: Says its pid and a word of its environment, then waits; SIGTERM ends it.
 WAITING = "import os, signal; print('up', os.getpid(), os.environ.get('WORD'), flush=True); signal.pause()"
 STUBBORN = "import signal; signal.signal(15, signal.SIG_IGN); " + WAITING
+#: Upon SIGTERM, says whether another process is there.
+LOOK_AROUND = "signal.sigwait({15}); os.kill(int(sys.argv[1]), 0); print('still there', flush=True)"
 #: Serves 200 on the port that it is told.
 SERVING = "import http.server, sys; http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), {handler}).serve_forever()"
 
@@ -164,6 +166,21 @@ def test_stop_ends_the_obedient_and_kills_the_stubborn_within_its_bound(stack: S
     stack.stop()
     assert time.monotonic() - started < 5
     assert (good.exit_code(), bad.exit_code()) == (-signal.SIGTERM, -signal.SIGKILL)
+
+
+def test_what_was_started_first_ends_last(stack: Stack) -> None:
+    """A stage that ends still needs the Discord and the ComfyUI that were there before it."""
+    stack.start([a_program("world", WAITING)])
+    world = stack.child("world")
+    block = "import sys, signal; signal.pthread_sigmask(signal.SIG_BLOCK, {15}); "
+    code = block + WAITING.replace("signal.pause()", LOOK_AROUND)
+    stack.start([a_program("stage", code, str(world.pid))])
+    log = stack.child("stage").log
+    for name in ("world", "stage"):
+        words(stack, name)
+    stack.stop()
+    assert "still there" in log.read_text(encoding="utf-8")
+    assert world.exit_code() == -signal.SIGTERM
 
 
 def test_stop_after_everything_ended_does_nothing(stack: Stack) -> None:
