@@ -1,0 +1,1 @@
+"""The chaos proof: the whole chain under a seeded schedule of faults, and a checker of what it left behind."""
