@@ -12,16 +12,19 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from services.chassis import metrics as m
 from services.chassis.clock import Clock
 from services.chassis.dead_letters import dead_letter_headers
+from services.chassis.logs import get_logger
 from services.chassis.records import Record
-from services.chassis.retry import SendFailed
+from services.chassis.retry import RetryPolicy, SendFailed, wait_before_retry
 from services.contracts.codec import Codec
 from services.contracts.envelope import Envelope
 from services.contracts.events import Event
 from services.contracts.keys import key_of
 from services.contracts.topics import DEAD_LETTERS, topic_carrying
 
+log = get_logger()
 #: Above librdkafka's own ``delivery.timeout.ms``, so that its answer always comes first.
 ANSWER_SECONDS = 40.0
+_AGAIN = RetryPolicy()
 
 
 class SyncOutbox:
@@ -68,7 +71,11 @@ class SyncOutbox:
             self._metrics.count(m.SEND_FAILURES, topic_carrying(type(event)).name)
 
     def tombstone(self, topic: str, key: str) -> None:
-        """Delete ``key`` from a compacted topic; returns when sent or after a few seconds."""
+        """Delete ``key`` from a compacted topic; returns when sent or after a few seconds.
+
+        Raises:
+            SendFailed: the producer takes no more, the broker having been away for long.
+        """
         self._produce(topic, key.encode(), None, {}, None)
         self._producer.flush(5.0)
 
@@ -135,3 +142,23 @@ class SyncOutbox:
     def _poll(self) -> None:
         while not self._closing.is_set():
             self._producer.poll(0.1)
+
+
+def until_acknowledged(send: Callable[[], None], leaving: threading.Event, *, what: str) -> bool:
+    """Call ``send`` until the broker has acknowledged, or until ``leaving`` is set; for what must not be lost.
+
+    It blocks for as long as the broker is away, so never in the thread that polls a consumer: the group would
+    take that one for dead after ``max.poll.interval.ms``, and nobody would see the process being told to stop.
+
+    Returns whether it was acknowledged; where it was not, no offset may move.
+    """
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            send()
+            return True
+        except SendFailed as error:
+            log.warning("send_postponed", what=what, attempt=attempt, why=str(error))
+            if leaving.wait(wait_before_retry(error, attempt, _AGAIN) or 0.0):
+                return False

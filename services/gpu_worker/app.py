@@ -89,7 +89,7 @@ def build(
     slots = [(renderer, JobRunner(renderer, store, outbox, metrics, clock)) for renderer in renderers]
     grace = settings.worker_grace_seconds
     return Worker(
-        consumer, holdings, reporter, slots, outbox, health, clock,
+        consumer, holdings, reporter, slots, outbox, health,
         grace_seconds=grace, restart_renderer=restart_renderer,
     )  # fmt: skip
 

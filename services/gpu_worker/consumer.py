@@ -6,20 +6,21 @@ left uncalled for long, so that the group keeps the member while a job takes min
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from services.chassis import metrics as m
-from services.chassis.edge import guard, place, read
+from services.chassis.edge import place, read
 from services.chassis.health import Health
 from services.chassis.kafka import client_config
 from services.chassis.logs import get_logger
 from services.chassis.records import Record
-from services.chassis.retry import RetryLater
-from services.chassis.sync_outbox import SyncOutbox
+from services.chassis.sync_outbox import SyncOutbox, until_acknowledged
 from services.contracts.codec import Codec
 from services.contracts.errors import UndecodableRecord
 from services.contracts.events import JobDispatched
@@ -59,11 +60,24 @@ def consumer_config(settings: WorkerSettings) -> dict[str, Any]:
         "auto.offset.reset": "earliest",
         "max.poll.interval.ms": 300_000,
         "fetch.wait.max.ms": settings.kafka_fetch_wait_ms,
+        "on_commit": _committed,
     }
     if settings.kafka_group_protocol == "classic":
         config["partition.assignment.strategy"] = "cooperative-sticky"
         config["session.timeout.ms"] = int(settings.kafka_session_timeout_seconds * 1000)
     return config
+
+
+def commit_failure(error: KafkaError | None, offsets: Sequence[TopicPartition]) -> KafkaError | None:
+    """What went wrong with a commit, if it is worth a word; a group that moves commits the same or more later."""
+    errors = [error, *(offset.error for offset in offsets)]
+    return next((one for one in errors if one is not None and one.code() not in _MOVING), None)
+
+
+def _committed(error: KafkaError | None, offsets: list[TopicPartition]) -> None:
+    if (failure := commit_failure(error, offsets)) is not None:
+        # Harmless beyond a second reading of these records, which are then recognised.
+        log.warning("lane_commit_failed", why=str(failure))
 
 
 class LaneConsumer:
@@ -93,6 +107,9 @@ class LaneConsumer:
         self._lanes: set[int] = set()
         self._commit_at = 0.0
         self.draining = False
+        self._poison: SimpleQueue[tuple[Record, UndecodableRecord] | None] = SimpleQueue()
+        self._closing = threading.Event()
+        threading.Thread(target=self._bury_all, name="dead-letters", daemon=True).start()
         self._consumer = Consumer(consumer_config(settings))
         self._consumer.subscribe(
             [self._prefix + DISPATCHED],
@@ -119,7 +136,12 @@ class LaneConsumer:
         self._offsets.done(assignment.lane, assignment.offset)
 
     def close(self) -> None:
-        """Commit and leave the group, which moves the lanes at once."""
+        """Commit and leave the group, which moves the lanes at once.
+
+        A poison record that is not in ``dead-letters`` yet is not committed: the lane's next owner buries it.
+        """
+        self._closing.set()
+        self._poison.put(None)
         self._commit()
         self._consumer.close()
 
@@ -132,7 +154,7 @@ class LaneConsumer:
         try:
             received = read(record, self._codec)
         except UndecodableRecord as error:
-            self._bury(record, error)
+            self._poison.put((record, error))
             return
         if isinstance(received.event, JobDispatched):
             self._judge(
@@ -163,14 +185,18 @@ class LaneConsumer:
         if len(self._seen) > REMEMBERED:
             del self._seen[next(iter(self._seen))]
 
+    def _bury_all(self) -> None:
+        """In a thread of its own: the poll loop keeps the group, and sees that it is told to leave."""
+        while (poison := self._poison.get()) is not None and not self._closing.is_set():
+            self._bury(*poison)
+
     def _bury(self, record: Record, error: UndecodableRecord) -> None:
         log.error("event_dead_lettered", **place(record), error=str(error))
-        while (failure := guard(lambda: self._outbox.dead_letter(record, error))) is not None:
-            log.warning("dead_letter_postponed", why=str(failure))
-            # The poll loop itself waits here: with the broker away there is nothing to poll.
-            time.sleep(failure.after_seconds if isinstance(failure, RetryLater) else 1.0)  # noqa: TID251 - see above
-        self._metrics.count(m.EVENTS, DISPATCHED, "poison")
-        self._offsets.done(record.partition, record.offset)
+        if until_acknowledged(
+            lambda: self._outbox.dead_letter(record, error), self._closing, what="dead letter"
+        ):
+            self._metrics.count(m.EVENTS, DISPATCHED, "poison")
+            self._offsets.done(record.partition, record.offset)
 
     def _commit(self) -> None:
         self._commit_at = time.monotonic() + COMMIT_SECONDS
@@ -186,9 +212,7 @@ class LaneConsumer:
         try:
             self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
-            # Harmless beyond a second reading of these records, which are then recognised.
-            if error.args[0].code() not in _MOVING:
-                log.warning("lane_commit_failed", why=str(error))
+            _committed(error.args[0], [])
 
     def _assigned(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self._lanes |= {p.partition for p in partitions}

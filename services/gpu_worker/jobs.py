@@ -14,8 +14,7 @@ from services.chassis import metrics as m
 from services.chassis.clock import Clock
 from services.chassis.logs import get_logger
 from services.chassis.object_store.port import ObjectNotFound, ObjectStore, ObjectStoreError
-from services.chassis.retry import RetryPolicy, SendFailed, wait_before_retry
-from services.chassis.sync_outbox import SyncOutbox
+from services.chassis.sync_outbox import SyncOutbox, until_acknowledged
 from services.contracts.envelope import Envelope
 from services.contracts.errors import ErrorCode, error_info
 from services.contracts.events import ErrorInfo, ImageRef, JobCompleted, JobDispatched, Outcome, Phase
@@ -46,15 +45,13 @@ class JobRunner:
         self._outbox = outbox
         self._metrics = metrics
         self._clock = clock
-        self._pause = threading.Event()
 
-    def run(
-        self, job: JobDispatched, cause: Envelope, abandoned: Callable[[], bool] = lambda: False
-    ) -> RenderError | None:
-        """Run ``job`` and return when its ``completed`` is acknowledged.
+    def run(self, job: JobDispatched, cause: Envelope, abandoned: threading.Event) -> RenderError | None:
+        """Run ``job`` and return when its ``completed`` is acknowledged, or the job was abandoned.
 
         Args:
-            abandoned: whether the worker has given the job back; its failure is then nobody's business.
+            abandoned: set once the worker has given the job back; its failure is then nobody's business, and a
+                broker that is away is waited for no longer.
 
         Returns the failure, if there was one, so that the caller can see whether the renderer still works.
         """
@@ -70,9 +67,9 @@ class JobRunner:
             event = self._failed(job, ErrorCode.STORAGE_UNAVAILABLE, failure)
         except ProvenanceError as failure:
             event = self._failed(job, ErrorCode.NO_IMAGES, failure)
-        if error is not None and abandoned():
+        if error is not None and abandoned.is_set():
             return error
-        self._tell(event, cause)
+        self._tell(event, cause, abandoned)
         self._measure(job, event, time.monotonic() - started)
         return error
 
@@ -155,16 +152,13 @@ class JobRunner:
 
         return on_progress
 
-    def _tell(self, event: JobCompleted, cause: Envelope) -> None:
+    def crashed(self, job: JobDispatched, cause: Envelope, abandoned: threading.Event) -> None:
+        """Tell that `run` itself failed, by a fault of ours; returns as `run` does."""
+        self._tell(decide.failed(job, error_info(ErrorCode.INTERNAL_ERROR), self._clock()), cause, abandoned)
+
+    def _tell(self, event: JobCompleted, cause: Envelope, abandoned: threading.Event) -> None:
         """Send until acknowledged: the images exist, and only this event says so."""
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                return self._outbox.send(event, cause)
-            except SendFailed as error:
-                log.warning("completed_postponed", request_id=event.request_id, why=str(error))
-                self._pause.wait(wait_before_retry(error, attempt, RetryPolicy()) or 1.0)
+        until_acknowledged(lambda: self._outbox.send(event, cause), abandoned, what="completed")
 
     def _failed(self, job: JobDispatched, code: ErrorCode, error: Exception) -> JobCompleted:
         info = error_info(code)

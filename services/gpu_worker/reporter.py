@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 from services.chassis.clock import Clock
 from services.chassis.edge import guard
 from services.chassis.logs import get_logger
+from services.chassis.retry import SendFailed
 from services.chassis.sync_outbox import SyncOutbox
 from services.contracts.topics import WORKERS
 from services.gpu_worker import decide
+from services.gpu_worker.description import Description
 from services.gpu_worker.holdings import Holdings
-from services.gpu_worker.ports import ComfyUIUnreachable, Renderer, RendererInfo
+from services.gpu_worker.ports import Renderer, RendererInfo
 from services.gpu_worker.settings import WorkerSettings
 
 log = get_logger()
 
 _UNKNOWN = RendererInfo(gpu="", vram_bytes=0, checkpoints=(), loras=(), loaded=())
-#: How often model files are listed anew; an operator who adds one waits at most so long.
-DESCRIBE_SECONDS = 30.0
 
 
 class Reporter:
-    """A thread that reports; the setters may be called from any thread."""
+    """A thread that reports; the setters may be called from any thread.
+
+    It waits for nobody but its own clock: a report that came late would count the worker as lost.
+    """
 
     def __init__(
         self,
@@ -39,7 +41,7 @@ class Reporter:
         self._me = me
         self._settings = settings
         self._holdings = holdings
-        self._renderer = renderer
+        self._description = Description(renderer, changed=self.wake)
         self._outbox = outbox
         self._clock = clock
         self._lanes = lanes
@@ -48,12 +50,11 @@ class Reporter:
         self._draining = False
         self._available = False
         self._sequence = 0
-        self._info = _UNKNOWN
-        self._described_at = float("-inf")
         self._thread = threading.Thread(target=self._loop, name="reporter", daemon=True)
 
     def start(self) -> None:
         """Begin to report."""
+        self._description.start()
         self._thread.start()
 
     def wake(self) -> None:
@@ -63,6 +64,8 @@ class Reporter:
     def set_available(self, available: bool) -> None:
         """Say whether ComfyUI can draw; without it the worker offers no slots."""
         self._available = available
+        if available:
+            self._description.refresh()
         self._wake.set()
 
     def drain(self) -> None:
@@ -71,11 +74,16 @@ class Reporter:
         self._wake.set()
 
     def leave(self) -> None:
-        """Stop reporting, and say that the worker is gone."""
+        """Stop reporting, and say that the worker is gone.  Never raises."""
         self._stopped = True
+        self._description.stop()
         self._wake.set()
         self._thread.join(5.0)
-        self._outbox.tombstone(WORKERS, self._me.worker_id)
+        try:
+            self._outbox.tombstone(WORKERS, self._me.worker_id)
+        except SendFailed as error:
+            # The lanes must still be let go; the dispatcher then learns of it from the silence.
+            log.warning("leave_untold", why=str(error))
 
     def _loop(self) -> None:
         while not self._stopped:
@@ -87,26 +95,19 @@ class Reporter:
 
     def _report(self) -> None:
         self._sequence += 1
+        info = self._description.info()
+        # A worker whose models are not known yet would be taken for one that has none.
+        offering = self._available and info is not None
         event = decide.report(
             self._me,
             self._sequence,
             self._clock(),
             lanes=self._lanes(),
-            slots=self._settings.worker_slots if self._available else 0,
-            held_limit=self._settings.worker_held_limit if self._available else 0,
+            slots=self._settings.worker_slots if offering else 0,
+            held_limit=self._settings.worker_held_limit if offering else 0,
             jobs=self._holdings.reported(),
-            info=self._described(),
+            info=info or _UNKNOWN,
             draining=self._draining,
             price_per_hour=self._settings.worker_price_per_hour or None,
         )
         self._outbox.send_soon(event, None)
-
-    def _described(self) -> RendererInfo:
-        now = time.monotonic()
-        if self._available and now - self._described_at > DESCRIBE_SECONDS:
-            try:
-                self._info = self._renderer.describe()
-                self._described_at = now
-            except ComfyUIUnreachable:
-                pass  # the last known description stands; a job's own failure says more
-        return self._info

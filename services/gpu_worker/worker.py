@@ -7,13 +7,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from services.chassis.clock import Clock
 from services.chassis.edge import guard
 from services.chassis.health import Health
 from services.chassis.logs import get_logger
 from services.chassis.sync_outbox import SyncOutbox
-from services.contracts.errors import ErrorCode, error_info
-from services.gpu_worker import decide
 from services.gpu_worker.consumer import LaneConsumer
 from services.gpu_worker.holdings import Assignment, Holdings
 from services.gpu_worker.jobs import JobRunner
@@ -37,7 +34,6 @@ class Worker:
         slots: list[tuple[Renderer, JobRunner]],
         outbox: SyncOutbox,
         health: Health,
-        clock: Clock,
         *,
         grace_seconds: float,
         restart_renderer: Callable[[str], None],
@@ -48,7 +44,6 @@ class Worker:
         self._slots = slots
         self._outbox = outbox
         self._health = health
-        self._clock = clock
         self._grace = grace_seconds
         self._restart_renderer = restart_renderer
         self._leaving = threading.Event()
@@ -103,12 +98,13 @@ class Worker:
 
     def _run(self, runner: JobRunner, assignment: Assignment) -> RenderError | None:
         outcome: list[RenderError | None] = []
-        job = assignment.job
-        error = guard(lambda: outcome.append(runner.run(job, assignment.envelope, self._abandoning.is_set)))
+        job, cause = assignment.job, assignment.envelope
+        error = guard(lambda: outcome.append(runner.run(job, cause, self._abandoning)))
         if error is not None:
             log.error("job_crashed", request_id=job.request_id, error=repr(error), exc_info=error)
-            failed = decide.failed(job, error_info(ErrorCode.INTERNAL_ERROR), self._clock())
-            guard(lambda: self._outbox.send(failed, assignment.envelope))
+            if (untold := guard(lambda: runner.crashed(job, cause, self._abandoning))) is not None:
+                # The dispatcher misses the job in the reports and sends it again.
+                log.error("crash_untold", request_id=job.request_id, error=repr(untold), exc_info=untold)
         if not self._abandoning.is_set():
             self._consumer.finished(assignment)
         return outcome[0] if outcome else None

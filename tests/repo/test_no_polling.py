@@ -14,7 +14,6 @@ ALLOWED = {
     "services/chassis/faust_app.py": "the watchdog's thread, which nothing waits for",
     "services/chassis/stage.py": "the heartbeat behind /healthz",
     "services/dispatcher/agents.py": "the timer that notices silence and expiry, which no event announces",
-    "services/gpu_worker/consumer.py": "between two tries of a dead letter",
     "services/ingest_bot/agents.py": "the timer that defers a slow answer",
     "services/ingest_bot/adapters/conversation.py": "the timer that defers a slow answer",
     "services/notifier/agents.py": "the sweep that forgets old requests",

@@ -1,0 +1,177 @@
+"""The poll loop on a broker: poison is put aside without stopping it, and a commit that fails is said."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+from structlog.testing import capture_logs
+
+from services.chassis.health import Health
+from services.chassis.metrics import Metrics
+from services.chassis.records import Record
+from services.chassis.retry import SendFailed
+from services.contracts.codec import Codec
+from services.contracts.topics import DEAD_LETTERS, DISPATCHED
+from services.gpu_worker.consumer import LaneConsumer, commit_failure, consumer_config
+from services.gpu_worker.decide import Identity
+from services.gpu_worker.holdings import Holdings
+from services.gpu_worker.settings import WorkerSettings
+from services.launcher.brokers.choose import OpenBroker
+from tests.harness.kafka import KafkaCorner
+from tests.harness.waiting import eventually
+from tests.unit.gpu_worker.test_decide import JOB
+
+ME = Identity(worker_id=JOB.worker_id, incarnation=JOB.incarnation)
+
+
+class DeadLetters:
+    """Stands in for the outbox: keeps dead letters, once it is told that the broker is back."""
+
+    def __init__(self) -> None:
+        self.away = True
+        self.tries = 0
+        self.buried: list[Record] = []
+
+    def dead_letter(self, record: Record, error: Exception) -> None:
+        """As `SyncOutbox.dead_letter`."""
+        self.tries += 1
+        if self.away:
+            raise SendFailed("away", after_seconds=0.05)
+        self.buried.append(record)
+
+
+class Lanes:
+    """A consumer of one worker's, alone in its group."""
+
+    def __init__(self, kafka: KafkaCorner) -> None:
+        self.kafka = kafka
+        self.settings = WorkerSettings(
+            kafka_bootstrap_servers=kafka.bootstrap, topic_prefix=kafka.prefix, kafka_fetch_wait_ms=10
+        )
+        self.holdings = Holdings()
+        self.outbox = DeadLetters()
+        self.consumer = LaneConsumer(
+            self.settings,
+            ME,
+            self.holdings,
+            self.outbox,  # type: ignore[arg-type]  # all that the poll loop uses of an outbox
+            Codec(),
+            Metrics("gpu_worker"),
+            Health(),
+            on_lanes=lambda: None,
+        )
+        self.closed = False
+
+    def polled(self, condition: object) -> bool:
+        """Take a turn, and say whether ``condition`` is true then."""
+        self.consumer.poll()
+        return bool(condition() if callable(condition) else condition)
+
+    def committed(self) -> int:
+        """The first lane's committed offset; 0 where there is none."""
+        return self.kafka.committed("gpu_worker", DISPATCHED).get(0, 0)
+
+    def close(self) -> None:
+        """Leave, once."""
+        if not self.closed:
+            self.closed = True
+            self.consumer.close()
+
+
+@pytest.fixture
+def quick(embedded_broker: OpenBroker, topic_prefix: str) -> Iterator[KafkaCorner]:
+    """A corner of the embedded broker, with the lanes."""
+    with KafkaCorner(embedded_broker, topic_prefix) as corner:
+        corner.create_topics({DISPATCHED: 4, DEAD_LETTERS: 4})
+        yield corner
+
+
+@pytest.fixture
+def lanes(quick: KafkaCorner) -> Iterator[Lanes]:
+    """A worker's poll loop, on four lanes."""
+    opened = Lanes(quick)
+    yield opened
+    opened.close()
+
+
+def poison_and_a_job(kafka: KafkaCorner) -> None:
+    """A record that nobody can decode, and a job right behind it."""
+    kafka.produce(DISPATCHED, b"poison", partition=0)
+    kafka.produce(DISPATCHED, Codec().encode(replace(JOB, dispatch_id="d2")), partition=0)
+
+
+def test_the_loop_goes_on_while_poison_cannot_be_put_aside(lanes: Lanes) -> None:
+    """Else the group would throw the worker out after five minutes, and SIGTERM would go unseen."""
+    poison_and_a_job(lanes.kafka)
+    eventually(lambda: lanes.polled(lambda: lanes.outbox.tries > 1 and lanes.holdings.reported()), 20)
+    assert [job.dispatch_id for job in lanes.holdings.reported()] == ["d2"]
+
+
+def test_poison_is_passed_once_it_is_in_the_dead_letters(lanes: Lanes) -> None:
+    """And not before."""
+    lanes.kafka.produce(DISPATCHED, b"poison", partition=0)
+    eventually(lambda: lanes.polled(lambda: lanes.outbox.tries > 1), 20)
+    assert lanes.committed() == 0
+    lanes.outbox.away = False
+    eventually(lambda: lanes.polled(lambda: lanes.committed() == 1), 20)
+    assert [record.value for record in lanes.outbox.buried] == [b"poison"]
+
+
+def test_a_worker_that_leaves_leaves_poison_to_the_lanes_next_owner(lanes: Lanes) -> None:
+    """It is in no topic but this one."""
+    lanes.kafka.produce(DISPATCHED, b"poison", partition=0)
+    eventually(lambda: lanes.polled(lambda: lanes.outbox.tries > 1), 20)
+    lanes.close()
+    eventually(lambda: not any(thread.name == "dead-letters" for thread in threading.enumerate()))
+    assert lanes.committed() == 0
+    assert lanes.outbox.buried == []
+
+
+def test_a_commit_that_the_broker_refuses_is_said(quick: KafkaCorner) -> None:
+    """It is asynchronous: nobody would notice otherwise that a lane is read from the same place for ever."""
+    settings = WorkerSettings(kafka_bootstrap_servers=quick.bootstrap, topic_prefix=quick.prefix)
+    consumer, assigned = Consumer(consumer_config(settings)), list[TopicPartition]()
+    consumer.subscribe([quick.name(DISPATCHED)], on_assign=lambda _, partitions: assigned.extend(partitions))
+
+    def said(of: str) -> bool:
+        consumer.poll(0.05)
+        return any(line["event"] == of for line in logs)
+
+    with capture_logs() as logs:
+        eventually(lambda: consumer.poll(0.05) or assigned, 20)
+        consumer.commit(offsets=[TopicPartition(quick.name(DISPATCHED), 99, 1)], asynchronous=True)
+        eventually(lambda: said("lane_commit_failed"), 20)
+    consumer.close()
+
+
+@pytest.mark.parametrize(
+    ("overall", "of_the_lane", "worth_a_word"),
+    [
+        (None, None, False),
+        (KafkaError.ILLEGAL_GENERATION, None, False),
+        (None, KafkaError.REBALANCE_IN_PROGRESS, False),
+        (KafkaError._NO_OFFSET, None, False),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, None, True),
+        (None, KafkaError.TOPIC_AUTHORIZATION_FAILED, True),
+    ],
+)
+def test_only_a_commit_that_no_later_one_makes_good_is_said(
+    overall: int | None, of_the_lane: int | None, worth_a_word: bool
+) -> None:
+    """A group that moves refuses commits as a matter of course."""
+    place = TopicPartition("t", 0, 1)
+    if of_the_lane is not None:
+        place = Refused(KafkaError(of_the_lane))  # type: ignore[assignment]  # confluent's own cannot be given one
+    error = None if overall is None else KafkaError(overall)
+    assert (commit_failure(error, [place]) is not None) == worth_a_word
+
+
+class Refused:
+    """An offset as a commit's answer names it."""
+
+    def __init__(self, error: KafkaError) -> None:
+        self.error = error
