@@ -55,6 +55,8 @@ class Edge:
     #: partitions, beside what reads the state back.  None = there is no state to wait for.
     gate: asyncio.Event | None = None
     give_up: GiveUp | None = None
+    #: Told of every settled record; in order per partition only where ``max_in_flight`` is 1.
+    settled: Callable[[Record], None] | None = None
     order: Callable[[Record], object] = by_key
     max_in_flight: int = 1
     retries: RetryPolicy = RetryPolicy()
@@ -86,6 +88,8 @@ class Edge:
             self._count_in_flight(-1)
         self.metrics.count(m.EVENTS, record.topic, outcome)
         self.metrics.observe(m.EVENT_PROCESSING, _seconds(started, self.clock()), record.topic)
+        if self.settled is not None:
+            self.settled(record)
 
     async def _handle(self, record: Record) -> str:
         try:

@@ -18,6 +18,8 @@ def client_config(settings: StageSettings, client_id: str) -> dict[str, Any]:
         "client.id": client_id,
         "security.protocol": settings.kafka_security_protocol,
         "log_level": 4,  # warnings; connection chatter otherwise goes to stderr past our logs
+        # By default a client tries every 10 s after an outage, so that a worker would count as silent for so long.
+        "reconnect.backoff.max.ms": 1000,
     }
     if settings.kafka_security_protocol.upper().startswith("SASL"):
         config["sasl.mechanism"] = settings.kafka_sasl_mechanism

@@ -20,8 +20,10 @@ from services.chassis import metrics as m
 from services.chassis.clock import Clock, system_clock
 from services.chassis.edge import Edge
 from services.chassis.faust_app import aiokafka_connection, create_app, start_watchdog
+from services.chassis.follower import Follower
 from services.chassis.health import Health, HealthEndpoint
 from services.chassis.outbox import Outbox
+from services.chassis.positions import Positions
 from services.chassis.read_back import ReadBack
 from services.chassis.schema_registry import open_codec
 from services.chassis.settings import SettingsError, StageSettings, describe, load
@@ -48,6 +50,7 @@ class Stage:
     outbox: Outbox
     metrics: m.Metrics
     health: Health
+    positions: Positions
     clock: Clock = system_clock
     read_backs: list[ReadBack] = field(default_factory=list)
     #: Awaited once the app runs (a Discord client, a timer); cancelled before the app stops.
@@ -74,6 +77,7 @@ class Stage:
             clock=self.clock,
             prefix=self.settings.topic_prefix,
             gate=self.in_step,
+            settled=self.positions.settled,
             **edge,
         )
         prefixed = [self.settings.topic_prefix + topic for topic in topics]
@@ -87,6 +91,13 @@ class Stage:
         self.app.agent(channel, name=self.name)(guarded.run)
         self.topics = topics
         return guarded
+
+    def follow(self, topic: str, **follower: Any) -> Follower:
+        """Hand all of ``topic`` to this process, whoever owns which partition; see `Follower`."""
+        followed = Follower(self.app, self.codec, topic, prefix=self.settings.topic_prefix, **follower)
+        self.background.append(followed.run)
+        self.topics = (*self.topics, topic)
+        return followed
 
     def read_back(self, topic: str, **fold: Any) -> ReadBack:
         """Keep a fold over ``topic`` in step with the owned partitions; see `ReadBack`."""
@@ -113,6 +124,7 @@ class Stage:
         self.in_step.clear()
         for step in self.on_revoked:
             await step()
+        self.positions.clear()
 
 
 def run_stage(
@@ -168,8 +180,17 @@ def _build(name: str, settings: StageSettings, consumes: bool) -> Stage:
     metrics = m.Metrics(name)
     codec = open_codec(settings)
     outbox = Outbox(app, codec, metrics, system_clock, stage=name, prefix=settings.topic_prefix)
+    positions = Positions(app, settings.topic_prefix)
     return Stage(
-        name=name, settings=settings, app=app, codec=codec, outbox=outbox, metrics=metrics, health=Health()
+        name=name,
+        settings=settings,
+        app=app,
+        codec=codec,
+        outbox=outbox,
+        metrics=metrics,
+        health=Health(),
+        positions=positions,
+        after_stop=[positions.close],
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from datetime import timedelta
 
 from services.chassis.stage import Stage, run_stage
 from services.contracts.topics import COMPLETED, JOBS, MODERATED, WORKERS
@@ -12,11 +12,25 @@ from services.dispatcher.settings import DispatcherSettings
 
 def compose(stage: Stage, settings: DispatcherSettings) -> None:
     """Wire the dispatcher into its Faust app."""
-    dispatcher = Dispatcher(stage.outbox, stage.metrics, stage.clock, settings.policy())
-    stage.consume((MODERATED, COMPLETED, WORKERS), dispatcher.handle, give_up=dispatcher.give_up)
+    policy = settings.policy()
+
+    async def heard_all(owned: set[int]) -> bool:
+        return await workers.all_handled() and await stage.positions.all_handled(COMPLETED, owned)
+
+    dispatcher = Dispatcher(
+        stage.outbox, stage.metrics, stage.clock, policy, in_step=stage.in_step, heard_all=heard_all
+    )
+    stage.consume((MODERATED, COMPLETED), dispatcher.handle, give_up=dispatcher.give_up)
+    workers = stage.follow(
+        WORKERS,
+        handle=dispatcher.heard,
+        poisoned=dispatcher.poisoned,
+        since=lambda: stage.clock() - timedelta(seconds=2 * policy.silence),
+    )
     stage.read_back(JOBS, apply=dispatcher.apply, forget=dispatcher.forget_partition)
     stage.on_assigned.append(dispatcher.assigned)
-    stage.background.append(partial(dispatcher.tick_forever, stage.in_step))
+    stage.on_revoked.append(dispatcher.revoked)
+    stage.background.append(dispatcher.tick_forever)
 
 
 def main() -> None:

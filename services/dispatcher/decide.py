@@ -36,14 +36,24 @@ class Record:
     record: JobRecorded
     partition: int
 
+    @property
+    def request_id(self) -> str:
+        """Whose state it is."""
+        return self.record.request.request_id
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dispatch:
-    """Send this to the lane; ``reason`` is why there is another attempt, or ``first``."""
+    """Send this to the lane; ``reason`` is why there is another attempt, ``first``, or ``moved`` lane."""
 
     event: JobDispatched
     lane: int
     reason: str
+
+    @property
+    def request_id(self) -> str:
+        """Whose attempt it is."""
+        return self.event.request_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +61,11 @@ class Complete:
     """Tell everyone that the request is over."""
 
     event: JobCompleted
+
+    @property
+    def request_id(self) -> str:
+        """Which one is over."""
+        return self.event.request_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +76,7 @@ class Forget:
     partition: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tell:
-    """Let the user know where the request stands; losing it is harmless."""
-
-    event: JobProgressed
-
-
-Action = Record | Dispatch | Complete | Forget | Tell
+Action = Record | Dispatch | Complete | Forget
 
 
 def dispatch_id_of(request_id: str, attempt: int) -> str:
@@ -88,8 +96,7 @@ def admit(
         return end(job, Outcome.EXPIRED, error_info(ErrorCode.EXPIRED), now)
     if not state.backlog and (worker := choose_worker(state, job, now, policy)) is not None:
         return assign(state, job, worker, now, policy)
-    place = state.queued() + 1
-    return [Record(record=record, partition=partition), Tell(event=progress(job, place, now))]
+    return [Record(record=record, partition=partition)]
 
 
 def new_record(request: GenerationRequested, now: datetime) -> JobRecorded:
@@ -117,7 +124,7 @@ def choose_worker(state: State, job: Job, now: datetime, policy: Policy) -> Work
     able = [w for w in state.workers.values() if is_live(w, now, policy) and w.can_run(job)]
     fresh = [w for w in able if w.report.worker_id not in job.record.failed_workers]
     roomy = [w for w in fresh or able if has_room(state, w, now, policy)]
-    return min(roomy, key=lambda w: len(state.held_by(w)) / w.report.slots, default=None)
+    return min(roomy, key=lambda w: state.load(w) / w.report.slots, default=None)
 
 
 def is_live(worker: Worker, now: datetime, policy: Policy) -> bool:
@@ -128,9 +135,13 @@ def is_live(worker: Worker, now: datetime, policy: Policy) -> bool:
 
 
 def has_room(state: State, worker: Worker, now: datetime, policy: Policy) -> bool:
-    """Whether the worker may be given one more: late binding allows what runs and what it holds beside."""
-    limit = worker.report.slots + worker.report.held_limit
-    return is_live(worker, now, policy) and len(state.held_by(worker)) < limit
+    """Whether we may give the worker one more: late binding allows what runs and what it holds beside.
+
+    One that is attached to another dispatcher is that one's to fill.
+    """
+    if worker.partition not in state.owned or not is_live(worker, now, policy):
+        return False
+    return state.load(worker) < worker.report.slots + worker.report.held_limit
 
 
 def assign(state: State, job: Job, worker: Worker, now: datetime, policy: Policy) -> list[Action]:
@@ -139,7 +150,7 @@ def assign(state: State, job: Job, worker: Worker, now: datetime, policy: Policy
     A job that is held behind others has their time as well.
     """
     old, report, request = job.record, worker.report, job.record.request
-    ahead = len(state.held_by(worker)) // report.slots
+    ahead = state.load(worker) // report.slots
     deadline = min(now + timedelta(seconds=policy.job_deadline * (1 + ahead)), request.expires_at)
     record = replace(
         old,
@@ -197,39 +208,63 @@ def complete(state: State, event: JobCompleted, now: datetime, policy: Policy) -
     return _again_or_end(job, error, now, policy)
 
 
-def reconcile(state: State, worker_id: str, now: datetime, policy: Policy) -> list[Action]:
-    """Compare what the worker just reported, or that it left, with what is believed of it.
+def resend(state: State, worker_id: str) -> list[Action]:
+    """Send again what the worker cannot have read, its lane having moved to another before it came to it.
 
-    A job counts as lost when it was given to an incarnation that has ended, or when two reports in a row did not
-    name it: its ``completed`` is written before it leaves the report, but may be read after.  A draining worker
-    gives back what it does not name, so there one report is enough.
+    Harmless where it has read it after all: a worker knows a dispatch id that it had before.
     """
     worker = state.workers.get(worker_id)
-    incarnation = worker.report.incarnation if worker else None
-    draining = worker is not None and worker.report.draining
+    if worker is None or not worker.report.lanes:
+        return []
     actions: list[Action] = []
-    for job in _jobs_on(state, worker_id):
-        patient = job.absences >= 2 and _age(job, now) > policy.silence
-        forgotten = patient or (draining and job.absences >= 1)
-        if job.record.incarnation != incarnation or forgotten:
-            actions += lost(job, now, policy)
+    for job in state.given_to(worker_id):
+        unnamed = job.absences > 0 and not job.abandoned
+        if unnamed and job.record.lane not in worker.report.lanes:
+            lane = worker.report.lanes[0]
+            record = replace(job.record, lane=lane)
+            actions.append(Record(record=record, partition=job.partition))
+            actions.append(Dispatch(event=dispatched_event(record), lane=lane, reason="moved"))
     return actions
 
 
-def tick(state: State, now: datetime, policy: Policy, *, recovered: bool) -> list[Action]:
-    """What the passing of time alone decides; ``recovered`` is false in the first two rounds after a start."""
-    actions: list[Action] = []
-    for job in list(state.jobs.values()):
+def tick(state: State, now: datetime, policy: Policy, *, sure: bool) -> list[list[Action]]:
+    """What the passing of time alone decides, job by job.
+
+    Args:
+        now: when the shell asked whether it has heard all.
+        sure: whether it had, and has for long enough: only then does silence mean that somebody is lost.
+    """
+    steps: list[list[Action]] = []
+    for job in state.jobs.values():
         if job.record.state is JobState.QUEUED and job.record.request.expires_at <= now:
             code = ErrorCode.EXPIRED if _runnable(state, job) else ErrorCode.NO_CAPABLE_WORKER
-            actions += end(job, Outcome.EXPIRED, error_info(code), now)
-        elif recovered and _is_stranded(state, job, now, policy):
-            actions += lost(job, now, policy)
+            steps.append(end(job, Outcome.EXPIRED, error_info(code), now))
+        elif sure and is_lost(state, job, now, policy):
+            steps.append(lost(job, now, policy))
     kept = timedelta(seconds=policy.finished_kept)
     for request_id, job in state.finished.items():
         if job.record.recorded_at + kept < now:
-            actions.append(Forget(request_id=request_id, partition=job.partition))
-    return actions
+            steps.append([Forget(request_id=request_id, partition=job.partition)])
+    return steps
+
+
+def is_lost(state: State, job: Job, now: datetime, policy: Policy) -> bool:
+    """Whether no worker has the dispatched job any more, or one holds it far past its deadline.
+
+    Judge it only when everything written so far has been heard: a worker's ``completed`` is written before the
+    job leaves its reports, but may be read after, and one's own deafness looks like a worker's silence.
+    """
+    record = job.record
+    if record.state is not JobState.DISPATCHED or record.deadline_at is None:
+        return False
+    if job.abandoned or (now - record.deadline_at).total_seconds() > policy.deadline_grace:
+        return True
+    if _age(job, now) <= policy.silence:
+        return False
+    worker = state.workers.get(record.worker_id or "")
+    if worker is None or worker.report.incarnation != record.incarnation:
+        return True
+    return job.absences >= 2 or (now - worker.seen_at).total_seconds() > policy.silence
 
 
 def lost(job: Job, now: datetime, policy: Policy) -> list[Action]:
@@ -303,24 +338,6 @@ def _again_or_end(job: Job, error: ErrorInfo, now: datetime, policy: Policy) -> 
         dispatch_id=None,
     )
     return [Record(record=again, partition=job.partition)]
-
-
-def _jobs_on(state: State, worker_id: str) -> list[Job]:
-    ids = [i for (worker, _), held in state.held.items() if worker == worker_id for i in held]
-    return [state.jobs[i] for i in ids]
-
-
-def _is_stranded(state: State, job: Job, now: datetime, policy: Policy) -> bool:
-    """Whether a dispatched job's worker is silent or unknown, or holds it far past its deadline."""
-    record = job.record
-    if record.state is not JobState.DISPATCHED or record.deadline_at is None:
-        return False
-    if (now - record.deadline_at).total_seconds() > policy.deadline_grace:
-        return True
-    worker = state.workers.get(record.worker_id or "")
-    if worker is None:
-        return _age(job, now) > policy.silence
-    return (now - worker.seen_at).total_seconds() > policy.silence
 
 
 def _runnable(state: State, job: Job) -> bool:

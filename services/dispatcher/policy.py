@@ -20,10 +20,6 @@ class Policy:
 
     @property
     def silence(self) -> float:
-        """Silence after which a worker, or a job on it, counts as lost."""
+        """Silence after which a worker, or a job on it, counts as lost; and how long a dispatcher must have heard
+        everything, after its start or an outage of the broker, before it calls anybody lost."""
         return self.report_period * self.reports_missed
-
-    @property
-    def recovery(self) -> float:
-        """How long a starting dispatcher listens to reports before it calls a job lost: two rounds."""
-        return self.report_period * 2

@@ -20,6 +20,7 @@ class Job:
     record: JobRecorded
     partition: int
     absences: int = 0  #: reports of its worker in a row that did not name it
+    abandoned: bool = False  #: its worker left, started anew, or drains without it
 
     @property
     def request_id(self) -> str:
@@ -34,7 +35,7 @@ class Job:
 
 @dataclass(slots=True, kw_only=True)
 class Worker:
-    """One worker as it last reported itself."""
+    """One worker as it last reported itself; it is attached to the dispatcher that owns ``partition``."""
 
     report: WorkerReported
     partition: int
@@ -49,15 +50,14 @@ class Worker:
 
 @dataclass(slots=True)
 class State:
-    """Jobs, backlog and workers of the owned partitions."""
+    """Jobs and backlog of the owned partitions, and every worker, whoever it is attached to."""
 
+    owned: set[int] = field(default_factory=set)
     jobs: dict[str, Job] = field(default_factory=dict)
     finished: dict[str, Job] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
     backlog: dict[str, deque[str]] = field(default_factory=dict)  #: user id -> request ids, oldest first
-    held: dict[tuple[str, str], set[str]] = field(
-        default_factory=dict
-    )  #: (worker, incarnation) -> request ids
+    held: dict[str, set[str]] = field(default_factory=dict)  #: worker id -> request ids given to it
     served: dict[str, int] = field(default_factory=dict)  #: user id -> turn number of the last dispatch
     turn: int = 0
 
@@ -87,28 +87,46 @@ class State:
             self._unlink(job)
 
     def forget_partition(self, partition: int) -> None:
-        """The partition went to another dispatcher, with its jobs and workers."""
+        """The partition went to another dispatcher, with its jobs."""
         for job in [*self.jobs.values(), *self.finished.values()]:
             if job.partition == partition:
                 self.forget(job.request_id)
-        for worker_id in [w for w, worker in self.workers.items() if worker.partition == partition]:
-            del self.workers[worker_id]
 
-    def reported(self, report: WorkerReported, partition: int, seen_at: datetime) -> None:
-        """A worker's report arrived; a job of its that it does not name is absent once more."""
+    def reported(self, report: WorkerReported, partition: int, seen_at: datetime) -> bool:
+        """A worker's report arrived; false where it says nothing new.
+
+        Reports of one worker come over several partitions when it attaches itself anew, so in any order, and
+        one may be read twice.
+        """
+        known = self.workers.get(report.worker_id)
+        if known is not None and _is_older(report, seen_at, known):
+            return False
         self.workers[report.worker_id] = Worker(report=report, partition=partition, seen_at=seen_at)
         named = {held.dispatch_id for held in report.jobs}
-        for request_id in self.held.get((report.worker_id, report.incarnation), ()):
-            job = self.jobs[request_id]
-            job.absences = 0 if job.record.dispatch_id in named else job.absences + 1
+        for job in self.given_to(report.worker_id):
+            at = job.record.dispatched_at
+            if at is not None and at < seen_at:  # an earlier report knows nothing of it
+                _compare(job, report, named=job.record.dispatch_id in named)
+        return True
 
-    def left(self, worker_id: str) -> None:
-        """A worker's tombstone arrived."""
-        self.workers.pop(worker_id, None)
+    def left(self, worker_id: str, partition: int, seen_at: datetime) -> None:
+        """A worker's tombstone arrived: it is gone, unless it lately reported itself in another partition."""
+        known = self.workers.get(worker_id)
+        if known is None or known.partition != partition or known.seen_at > seen_at:
+            return
+        del self.workers[worker_id]
+        for job in self.given_to(worker_id):
+            job.abandoned = True
 
-    def held_by(self, worker: Worker) -> set[str]:
-        """Requests dispatched to this incarnation and not over."""
-        return self.held.get((worker.report.worker_id, worker.report.incarnation), set())
+    def given_to(self, worker_id: str) -> list[Job]:
+        """The jobs that were dispatched to the worker, to whichever incarnation, and are not over."""
+        return [self.jobs[request_id] for request_id in self.held.get(worker_id, ())]
+
+    def load(self, worker: Worker) -> int:
+        """How many jobs the worker has: those given to it, and those of other dispatchers that it reports."""
+        report = worker.report
+        ours = [j for j in self.given_to(report.worker_id) if j.record.incarnation == report.incarnation]
+        return len(ours) + sum(not self.knows(held.request_id) for held in report.jobs)
 
     def queued(self) -> int:
         """How many requests wait."""
@@ -117,9 +135,7 @@ class State:
     def _link(self, job: Job) -> None:
         record = job.record
         if record.state is JobState.DISPATCHED:
-            self.held.setdefault((record.worker_id or "", record.incarnation or ""), set()).add(
-                job.request_id
-            )
+            self.held.setdefault(record.worker_id or "", set()).add(job.request_id)
             self.turn += 1
             self.served[job.user_id] = self.turn
             return
@@ -132,14 +148,29 @@ class State:
     def _unlink(self, job: Job) -> None:
         record = job.record
         if record.state is JobState.DISPATCHED:
-            key = (record.worker_id or "", record.incarnation or "")
-            holders = self.held.get(key, set())
-            holders.discard(job.request_id)
-            if not holders:
-                self.held.pop(key, None)
+            given = self.held[record.worker_id or ""]
+            given.discard(job.request_id)
+            if not given:
+                del self.held[record.worker_id or ""]
             return
         line = self.backlog.get(job.user_id)
         if line is not None and job.request_id in line:
             line.remove(job.request_id)
             if not line:
                 del self.backlog[job.user_id]
+
+
+def _is_older(report: WorkerReported, seen_at: datetime, known: Worker) -> bool:
+    if report.incarnation == known.report.incarnation:
+        return report.sequence <= known.report.sequence
+    return seen_at < known.seen_at
+
+
+def _compare(job: Job, report: WorkerReported, *, named: bool) -> None:
+    if job.record.incarnation != report.incarnation:
+        job.abandoned = True
+    elif named:
+        job.absences, job.abandoned = 0, False
+    else:
+        job.absences += 1
+        job.abandoned = report.draining

@@ -57,3 +57,4 @@ def test_a_broker_restart_loses_nothing(chain: Chain, broker: OpenBroker) -> Non
     finals = chain.wait_final(requests, 120)
     chain.assert_one_final_message_each(requests)
     assert all(len(finals[request]["attachments"]) == 1 for request in requests)
+    assert {request: len(chain.runs_of(request)) for request in requests} == dict.fromkeys(requests, 1)

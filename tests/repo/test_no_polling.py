@@ -12,6 +12,7 @@ SLEEP = re.compile(r"\b(asyncio\.sleep|time\.sleep)\(")
 ALLOWED = {
     "services/chassis/edge.py": "between two tries of a record that failed",
     "services/chassis/faust_app.py": "the watchdog's thread, which nothing waits for",
+    "services/chassis/follower.py": "before it connects anew after the brokers failed",
     "services/chassis/stage.py": "the heartbeat behind /healthz",
     "services/dispatcher/agents.py": "the timer that notices silence and expiry, which no event announces",
     "services/ingest_bot/agents.py": "the timer that defers a slow answer",

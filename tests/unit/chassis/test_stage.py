@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from services.chassis import stage as module
 from services.chassis.health import Health
 from services.chassis.metrics import Metrics
+from services.chassis.positions import Positions
 from services.chassis.settings import StageSettings
 from services.chassis.stage import Stage, _wind_down
 
@@ -30,6 +31,7 @@ def a_stage(app: Any = None, **parts: Any) -> Stage:
         outbox=nothing,
         metrics=Metrics("probe"),
         health=Health(),
+        positions=Positions(app, "t-"),
         topics=("requests", "delivered"),
         **parts,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.contracts.errors import ErrorCode, error_info
-from services.contracts.events import JobState, Outcome
+from services.contracts.events import Outcome
 from services.dispatcher import decide
 from services.dispatcher.policy import Policy
 from services.dispatcher.state import State
@@ -140,95 +140,11 @@ def test_a_success_of_any_attempt_finishes_the_request(world: World) -> None:
     assert "A1" not in world.state.jobs
 
 
-def test_f1_the_jobs_of_a_silent_worker_are_given_to_another(world: World) -> None:
-    """Three missed reports, and what it held is dispatched anew."""
-    world.report("w1")
-    world.request("A1")
-    world.wait(world.policy.silence + 0.1)
-    world.report("w2")
-    world.tick()
-    assert [job.worker_id for job in world.dispatched()] == ["w1", "w2"]
-
-
-def test_a_worker_that_was_silent_for_less_keeps_its_jobs(world: World) -> None:
-    """One tenth of a second before the third missed report nothing happens."""
-    world.report("w1")
-    world.request("A1")
-    world.wait(world.policy.silence - 0.1)
-    world.report("w2")
-    world.tick()
-    assert len(world.dispatched()) == 1
-
-
-def test_the_jobs_of_a_restarted_worker_are_given_out_again_at_once(world: World) -> None:
-    """A new incarnation under the same id holds nothing of the old one's."""
-    world.report("w1")
-    world.request("A1")
-    world.report("w1", incarnation="i2", names=())
-    assert [job.incarnation for job in world.dispatched()] == ["i1", "i2"]
-
-
-def test_the_jobs_of_a_worker_that_left_are_given_to_another_at_once(world: World) -> None:
-    """Its tombstone says so; nobody waits for its silence."""
-    world.report("w1")
-    world.request("A1")
-    world.report("w2")
-    world.leave("w1")
-    assert [job.worker_id for job in world.dispatched()] == ["w1", "w2"]
-
-
-def test_a_job_that_its_worker_does_not_report_twice_is_lost(world: World) -> None:
-    """It was swallowed, by a lane that moved for instance."""
-    world.report("w1")
-    world.request("A1")
-    world.wait(world.policy.silence + 0.1)
-    world.report("w1", names=())
-    assert len(world.dispatched()) == 1
-    world.report("w1", names=())
-    assert len(world.dispatched()) == 2
-
-
-def test_a_job_just_dispatched_may_be_missing_from_reports(world: World) -> None:
-    """Reports that were under way when it was sent prove nothing."""
-    world.report("w1")
-    world.request("A1")
-    for _ in range(5):
-        world.report("w1", names=())
-    assert len(world.dispatched()) == 1
-
-
-def test_a_draining_worker_gets_nothing_and_gives_back_what_it_does_not_name(world: World) -> None:
-    """Its held job moves at its first draining report."""
-    world.report("w1", held_limit=1)
-    world.request("A1", "B1")
-    world.report("w2")
-    world.report("w1", names=("A1",), draining=True)
-    world.request("C1")
-    assert [(job.request_id, job.worker_id) for job in world.dispatched()] == [
-        ("A1", "w1"),
-        ("B1", "w1"),
-        ("B1", "w2"),
-    ]
-
-
 def test_a_worker_without_slots_gets_nothing(world: World) -> None:
     """It says so while its ComfyUI does not answer."""
     world.report("w1", slots=0)
     world.request("A1")
     assert world.order() == []
-
-
-def test_after_a_start_no_job_is_lost_before_two_rounds_of_reports(world: World) -> None:
-    """Its worker may be well: this dispatcher has only not heard of it yet."""
-    world.report("w1")
-    world.request("A1")
-    restarted = World(now=world.now)
-    restarted.state.record(world.state.jobs["A1"].record, 0)
-    restarted.wait(world.policy.silence + 1)
-    restarted.tick(recovered=False)
-    assert [job.record.state for job in restarted.state.jobs.values()] == [JobState.DISPATCHED]
-    restarted.tick(recovered=True)
-    assert [job.record.state for job in restarted.state.jobs.values()] == [JobState.QUEUED]
 
 
 def test_a_waiting_request_expires_with_a_sentence(world: World) -> None:
@@ -248,16 +164,6 @@ def test_a_request_that_no_worker_could_run_says_so_when_it_expires(world: World
     world.wait(14 * 60)
     world.tick()
     assert world.ends()[0].error == error_info(ErrorCode.NO_CAPABLE_WORKER)
-
-
-def test_f5_a_job_held_far_past_its_deadline_is_taken_away(world: World) -> None:
-    """The worker should have given up; a worker that still reports it is not believed."""
-    world.report("w1")
-    world.request("A1")
-    world.wait(world.policy.job_deadline + world.policy.deadline_grace + 1)
-    world.report("w1")
-    world.tick()
-    assert world.state.jobs["A1"].record.attempt == 2
 
 
 def test_the_deadline_of_a_job_never_passes_that_of_its_request() -> None:
@@ -316,12 +222,12 @@ def test_reading_the_ledger_back_gives_the_state_that_wrote_it(world: World) -> 
     assert set(rebuilt.finished) == set(world.state.finished)
 
 
-def test_a_partition_that_went_away_takes_its_jobs_and_workers_along(world: World) -> None:
+def test_a_partition_that_went_away_takes_its_jobs_along(world: World) -> None:
     """Another dispatcher has them now."""
     world.report("w1")
     world.request("A1", "A2")
     world.state.forget_partition(0)
-    assert (world.state.jobs, world.state.workers, world.state.backlog, world.state.held) == ({}, {}, {}, {})
+    assert (world.state.jobs, world.state.backlog, world.state.held) == ({}, {}, {})
 
 
 @pytest.mark.parametrize("attempt", [1, 2])

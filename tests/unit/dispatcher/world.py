@@ -60,7 +60,7 @@ class World:
     """A state, a clock, and what was written, in order."""
 
     policy: Policy = Policy()
-    state: State = field(default_factory=State)
+    state: State = field(default_factory=lambda: State(owned={0}))
     now: datetime = NOON
     written: list[decide.Action] = field(default_factory=list)
     sequences: dict[str, int] = field(default_factory=dict)
@@ -96,36 +96,44 @@ class World:
         names: tuple[str, ...] | None = None,
         draining: bool = False,
         checkpoints: tuple[str, ...] = (),
+        partition: int = 0,
+        lanes: tuple[int, ...] = (7,),
+        strangers: tuple[str, ...] = (),
     ) -> None:
-        """``worker`` reports; ``names`` are the requests it says it holds, by default what it was given."""
+        """``worker`` reports; ``names`` are the requests it says it holds, by default what it was given.
+
+        ``strangers`` are requests of other dispatchers.
+        """
         self.sequences[worker] = self.sequences.get(worker, 0) + 1
-        given = self.state.held.get((worker, incarnation), set()) if names is None else names
+        own = [j for j in self.state.given_to(worker) if j.record.incarnation == incarnation]
+        given = [job.request_id for job in own] if names is None else names
         jobs = [
             HeldJob(
                 dispatch_id=self.state.jobs[n].record.dispatch_id or "", request_id=n, state=HeldState.RUNNING
             )
             for n in given
         ]
+        jobs += [HeldJob(dispatch_id=n, request_id=n, state=HeldState.RUNNING) for n in strangers]
         event = WorkerReported(
             worker_id=worker,
             incarnation=incarnation,
             sequence=self.sequences[worker],
             reported_at=self.now,
-            lanes=[7],
+            lanes=list(lanes),
             slots=slots,
             held_limit=held_limit,
             jobs=jobs,
             draining=draining,
             checkpoints=list(checkpoints),
         )
-        self.state.reported(event, 0, self.now)
-        self.perform(decide.reconcile(self.state, worker, self.now, self.policy))
+        self.wait(0.001)  # a report that is as old as a dispatch says nothing of it
+        self.state.reported(event, partition, self.now)
+        self.perform(decide.resend(self.state, worker))
         self.fill()
 
-    def leave(self, worker: str) -> None:
+    def leave(self, worker: str, *, partition: int = 0) -> None:
         """``worker`` writes its tombstone."""
-        self.state.left(worker)
-        self.perform(decide.reconcile(self.state, worker, self.now, self.policy))
+        self.state.left(worker, partition, self.now)
         self.fill()
 
     def complete(
@@ -153,9 +161,10 @@ class World:
         self.perform(decide.complete(self.state, event, self.now, self.policy))
         self.fill()
 
-    def tick(self, *, recovered: bool = True) -> None:
+    def tick(self, *, sure: bool = True) -> None:
         """A second's look around."""
-        self.perform(decide.tick(self.state, self.now, self.policy, recovered=recovered))
+        for step in decide.tick(self.state, self.now, self.policy, sure=sure):
+            self.perform(step)
         self.fill()
 
     def fill(self) -> None:

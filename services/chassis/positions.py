@@ -1,0 +1,70 @@
+"""How far a stage has handled its topics, against how far they go: whether anything is still unread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import faust
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from services.chassis.faust_app import aiokafka_connection
+from services.chassis.records import Record
+
+#: A broker that takes longer is as good as away for a decision that can be taken a second later.
+ANSWER_SECONDS = 2.0
+
+
+class Positions:
+    """Kept by the edge of one stage; asked by decisions that need all that was written so far."""
+
+    def __init__(self, app: faust.App, prefix: str) -> None:
+        self._app = app
+        self._prefix = prefix
+        self._handled: dict[TopicPartition, int] = {}
+        self._consumer: AIOKafkaConsumer | None = None
+
+    def settled(self, record: Record) -> None:
+        """``record`` was handled, and so was every earlier one of its partition."""
+        self._handled[TopicPartition(self._prefix + record.topic, record.partition)] = record.offset + 1
+
+    def clear(self) -> None:
+        """The owned partitions are about to change: another process may go on where this one stands."""
+        self._handled.clear()
+
+    async def all_handled(self, topic: str, partitions: Iterable[int]) -> bool:
+        """Whether every record that the brokers hold now is handled; false also when they do not answer."""
+        tps = [TopicPartition(self._prefix + topic, partition) for partition in partitions]
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                consumer = await self._started()
+                ends = await consumer.end_offsets(tps)
+                unsure = [tp for tp in tps if self._handled.get(tp, 0) < ends[tp]]
+                return all([await self._committed(consumer, tp) >= ends[tp] for tp in unsure])
+        except (KafkaError, TimeoutError):
+            return False
+
+    async def close(self) -> None:
+        """Let the connection go."""
+        if self._consumer is not None:
+            await self._consumer.stop()
+            self._consumer = None
+
+    async def _committed(self, consumer: AIOKafkaConsumer, tp: TopicPartition) -> int:
+        """Where the group stood when this process took the partition over, if nothing came since."""
+        committed: int | None = await consumer.committed(tp)
+        if committed is None:
+            begins: dict[TopicPartition, int] = await consumer.beginning_offsets([tp])
+            return begins[tp]
+        return committed
+
+    async def _started(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            # It subscribes to nothing, so it never joins the group whose offsets it reads.
+            consumer = AIOKafkaConsumer(
+                **aiokafka_connection(self._app), group_id=self._app.conf.id, enable_auto_commit=False
+            )
+            await consumer.start()
+            self._consumer = consumer
+        return self._consumer
