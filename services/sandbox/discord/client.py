@@ -45,6 +45,17 @@ class SandboxDiscord:
         body = {"user_id": user_id, "command": command, "options": values, "guild_id": guild_id}
         return str(self._call("POST", "/sandbox/interactions", body, uploads)["id"])
 
+    def press(self, user_id: str, message: Mapping[str, Any], label: str = "Cancel") -> str:
+        """Press a button of a message as a user; returns the interaction's id.
+
+        Raises:
+            SandboxRefused: there is no such message or button.
+        """
+        buttons = [button for row in message["components"] for button in row["components"]]
+        custom_id = next((b["custom_id"] for b in buttons if b.get("label") == label), "")
+        body = {"user_id": user_id, "message_id": message["id"], "custom_id": custom_id}
+        return str(self._call("POST", "/sandbox/presses", body)["id"])
+
     def interactions(self) -> list[dict[str, Any]]:
         """Every interaction with its messages, deleted ones too."""
         return list(self._call("GET", "/sandbox/interactions"))

@@ -39,6 +39,14 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ] = ""
 
 
+class Press(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A user presses a button."""
+
+    user_id: Annotated[str, Meta(description="Who presses.")]
+    message_id: Annotated[str, Meta(description="The message that has the button.")]
+    custom_id: Annotated[str, Meta(description="The button's own id, as the message view has it.")]
+
+
 class Advance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Time to let pass at once."""
 
@@ -58,6 +66,7 @@ class Control:
         table: list[tuple[str, str, Handler]] = [
             ("POST", "interactions", self._submit),
             ("GET", "interactions", self._interactions),
+            ("POST", "presses", self._press),
             ("GET", "messages", self._messages),
             ("GET", "state", self._state),
             ("GET", "events", self._events),
@@ -84,6 +93,11 @@ class Control:
             interaction = self._submissions.submit(
                 sent.user_id, sent.command, sent.options, guild_id=sent.guild_id, uploads=body.uploads
             )
+        return json_answer(views.interaction(interaction), 201)
+
+    async def _press(self, request: web.Request) -> web.Response:
+        sent = _converted((await read_body(request)).payload, Press)
+        interaction = self._submissions.press(sent.user_id, sent.message_id, sent.custom_id)
         return json_answer(views.interaction(interaction), 201)
 
     async def _interactions(self, request: web.Request) -> web.Response:

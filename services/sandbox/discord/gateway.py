@@ -67,7 +67,8 @@ class Gateway:
 
     def dispatch(self, interaction: Interaction) -> None:
         """Send INTERACTION_CREATE to the sessions of the one shard that has the server, for now or for a resume."""
-        event = views.interaction_create(interaction, self._world.limits.file_limit)
+        asked = self._world.interaction_behind(interaction.pressed) if interaction.pressed else None
+        event = views.interaction_create(interaction, self._world.limits.file_limit, asked)
         for session in self._of(interaction.guild_id):
             session.dispatch("INTERACTION_CREATE", event)
 

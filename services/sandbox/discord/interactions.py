@@ -1,4 +1,4 @@
-"""One slash command that a user sent, and its course."""
+"""One slash command that a user sent, or one button that a user pressed, and its course."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from services.sandbox.discord.messages import Message, Stamp
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Interaction:
-    """A slash command that a user sent."""
+    """A slash command that a user sent, or with ``pressed`` a button."""
 
     id: str
     token: str = field(repr=False)
     user_id: str
     guild_id: str
     channel_id: str
-    command: str
-    command_id: str
-    options: tuple[Option, ...]
-    attachments: dict[str, dict[str, object]]  #: attachment objects by id
     created: Stamp
     created_on_clock: float  #: by the world's clock, which tests can advance
+    command: str = ""  #: none for a button
+    command_id: str = ""
+    options: tuple[Option, ...] = ()
+    attachments: dict[str, dict[str, object]] = field(default_factory=dict)  #: attachment objects by id
+    pressed: Message | None = None  #: the message whose button was pressed
+    custom_id: str = ""  #: the button's
     answered: Stamp | None = None
     failed: bool = False  #: nobody answered in time, and the user was told so
     expired: bool = False  #: a test ended the token's life early

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from services.sandbox.discord.components import check_components
 from services.sandbox.discord.files import Upload
 from services.sandbox.discord.refusal import empty_message, invalid_form, too_large
 
@@ -74,8 +75,9 @@ def check_payload(payload: Mapping[str, Any], uploads: Uploads, file_limit: int)
     """Refuse what Discord refuses whatever the message was before.
 
     Raises:
-        Refusal: text too long, too many files, a file too large, an odd nonce.
+        Refusal: text too long, too many files, a file too large, an odd nonce or button.
     """
+    check_components(payload.get("components") or ())
     if len(payload.get("content") or "") > _LONGEST_CONTENT:
         raise invalid_form("content", "BASE_TYPE_MAX_LENGTH", "Must be 2000 or fewer in length.")
     if any(len(upload.body) > file_limit for upload in uploads.values()):

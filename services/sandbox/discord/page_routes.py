@@ -17,6 +17,7 @@ _TYPES = {
     "index.html": "text/html",
     "style.css": "text/css",
     "app.js": "text/javascript",
+    "buttons.js": "text/javascript",
     "channel.js": "text/javascript",
     "composer.js": "text/javascript",
     "elements.js": "text/javascript",

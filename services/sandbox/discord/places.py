@@ -21,6 +21,9 @@ USERS = {
     "100000000000000003": "Linus",
     "100000000000000004": "Margaret",
 }
+#: A role of the first server, and who has it.
+PATRON = str(int(GUILDS[0]) + 2)
+PATRONS = ("100000000000000002",)
 ALL_PERMISSIONS = "562949953421311"
 
 
@@ -75,15 +78,22 @@ def channel(guild_id: str, user_id: str = "") -> dict[str, Any]:
     }  # fmt: skip
 
 
+def roles_of(user_id: str, guild_id: str) -> list[str]:
+    """The ids of a person's roles in a server, but for the one that everybody has."""
+    return [PATRON] if guild_id == GUILDS[0] and user_id in PATRONS else []
+
+
 def guild(guild_id: str) -> dict[str, Any]:
     """A server, as GUILD_CREATE has it."""
-    everyone = {
+    everyone: dict[str, Any] = {
         "id": guild_id, "name": "@everyone", "permissions": ALL_PERMISSIONS, "color": 0, "hoist": False,
         "managed": False, "mentionable": False, "position": 0,
     }  # fmt: skip
+    patron = everyone | {"id": PATRON, "name": "Patron", "position": 1}
     return {
         "id": guild_id, "name": GUILD_NAMES[guild_id], "owner_id": next(iter(USERS)),
-        "member_count": len(USERS) + 1, "large": False, "unavailable": False, "roles": [everyone],
+        "member_count": len(USERS) + 1, "large": False, "unavailable": False,
+        "roles": [everyone, patron] if guild_id == GUILDS[0] else [everyone],
         "channels": [channel(guild_id)], "members": [], "emojis": [], "stickers": [], "threads": [],
         "features": [], "voice_states": [], "presences": [], "stage_instances": [],
         "guild_scheduled_events": [], "preferred_locale": "en-US", "premium_tier": 0, "nsfw_level": 0,

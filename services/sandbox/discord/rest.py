@@ -117,7 +117,8 @@ class Rest:
         message = self._world.answer(interaction_id, token, kind, data, body.uploads, call.at)
         if call.request.query.get("with_response", "").lower() not in ("1", "true"):
             return web.Response(status=204)
-        return json_answer(views.api_callback(message, self._world.interactions[interaction_id], kind))
+        asked = self._world.interaction_behind(message)
+        return json_answer(views.api_callback(message, self._world.interactions[interaction_id], kind, asked))
 
     async def _follow_up(self, call: Call) -> web.Response:
         self._world.interaction_of(call.part("token"))  # before a large body is read for nothing

@@ -88,6 +88,14 @@ class DiscordSandbox:
         """
         return self._submissions.submit(user_id, command, options, guild_id=guild_id, uploads=uploads).id
 
+    async def press(self, user_id: str, message_id: str, custom_id: str) -> str:
+        """Press a button as a user and return the interaction's id.
+
+        Raises:
+            Refusal: there is no such message or button.
+        """
+        return self._submissions.press(user_id, message_id, custom_id).id
+
     def arm(self, fault: Fault) -> None:
         """Let the next calls of a route fail."""
         self.world.faults.arm(fault)

@@ -1,4 +1,4 @@
-"""Commands on their way from a user to the bot, and what the user is told where no answer comes."""
+"""Commands and pressed buttons on their way from a user to the bot, and what the user is told where no answer comes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.sandbox.discord.world import World
 
 
 class Submissions:
-    """Sends slash commands as users."""
+    """Sends slash commands and presses buttons as users."""
 
     def __init__(self, world: World, gateway: Gateway) -> None:
         self._world = world
@@ -58,6 +58,17 @@ class Submissions:
             raise not_sent("The bot is not connected yet; try again when it is.")
         command, options = parse_line(line, self._world.commands.in_guild(guild_id))
         return self.submit(user_id, command, options, guild_id=guild_id, uploads=uploads)
+
+    def press(self, user_id: str, message_id: str, custom_id: str) -> Interaction:
+        """Press a button under a message.
+
+        Raises:
+            Refusal: the bot is away, or there is no such message or button.
+        """
+        interaction = self._world.press(user_id, message_id, custom_id)
+        self._gateway.dispatch(interaction)
+        self._wait_for_answer(interaction)
+        return interaction
 
     def stop(self) -> None:
         """Let go of what waits."""

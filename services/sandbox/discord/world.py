@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.sandbox.discord import refusal, views
-from services.sandbox.discord.commands import Option, typed_options
+from services.sandbox.discord.commands import typed_options
+from services.sandbox.discord.components import pressable
 from services.sandbox.discord.faults import Faults
 from services.sandbox.discord.feed import Feed
 from services.sandbox.discord.files import FileStore, Upload
@@ -33,6 +34,7 @@ from services.sandbox.discord.settings import SandboxSettings
 
 _EPOCH_MS = 1_420_070_400_000  # Discord's, 2015-01-01
 MESSAGE, DEFERRED = 4, 5  #: callback types: a message, and "is thinking"
+QUIET, UPDATE = 6, 7  #: callback types of a button: nothing to see, and an edit of its message
 
 
 class World:
@@ -100,28 +102,40 @@ class World:
             | {"ephemeral": True}
             for name, upload in uploads.items()
         }
-        return self._begin(user_id, guild_id, known[command], options, attached)
+        name, command_id = known[command]["name"], known[command]["id"]
+        return self._begin(
+            user_id, guild_id, command=name, command_id=command_id, options=options, attachments=attached
+        )
 
-    def _begin(
-        self,
-        user_id: str,
-        guild_id: str,
-        command: dict[str, Any],
-        options: tuple[Option, ...],
-        attached: dict[str, dict[str, Any]],
-    ) -> Interaction:
+    def press(self, user_id: str, message_id: str, custom_id: str) -> Interaction:
+        """A user presses a button under a message.
+
+        Raises:
+            Refusal: the user sees no such message or no such button.
+        """
+        message = self.messages.get(message_id)
+        if message is None or not self._sees(user_id, message):
+            raise refusal.not_sent("This message is not there any more.")
+        pressable(message.components, custom_id)
+        guild_id = guild_of(message.channel_id) or DIRECT
+        return self._begin(user_id, guild_id, pressed=message, custom_id=custom_id)
+
+    def _sees(self, user_id: str, message: Message) -> bool:
+        asked = self.interaction_behind(message)
+        if message.ephemeral and (asked is None or asked.user_id != user_id):
+            return False
+        return guild_of(message.channel_id) is not None or message.channel_id == channel_of(DIRECT, user_id)
+
+    def _begin(self, user_id: str, guild_id: str, **what: Any) -> Interaction:
         interaction = Interaction(
             id=self.new_id(),
             token=new_token(),
             user_id=user_id,
             guild_id=guild_id,
             channel_id=channel_of(guild_id, user_id),
-            command=command["name"],
-            command_id=command["id"],
-            options=options,
-            attachments=attached,
             created=stamp(),
             created_on_clock=self.clock(),
+            **what,
         )
         self.interactions[interaction.id] = interaction
         self._direct_channels.add(channel_of(DIRECT, user_id))
@@ -133,7 +147,7 @@ class World:
     def answer(
         self, interaction_id: str, token: str, kind: int, payload: dict[str, Any], uploads: Uploads, at: Stamp
     ) -> Message:
-        """The bot's first answer: `MESSAGE` or `DEFERRED`.
+        """The bot's first answer: `MESSAGE` or `DEFERRED`, to a button also `QUIET` or `UPDATE`.
 
         Raises:
             Refusal: unknown, answered already, after 3 s, or not a message that Discord accepts.
@@ -145,8 +159,11 @@ class World:
             raise refusal.already_acknowledged()
         if self.clock() - interaction.created_on_clock >= self.limits.answer_seconds:
             raise refusal.unknown_interaction()
+        if kind in (QUIET, UPDATE) and interaction.pressed is not None:
+            return self._answer_in_place(interaction, kind, payload, uploads, at)
         if kind not in (MESSAGE, DEFERRED):
-            raise refusal.invalid_form("type", "BASE_TYPE_CHOICES", "The sandbox knows 4 and 5.")
+            sentence = "The sandbox knows 4 and 5, and for a button 6 and 7."
+            raise refusal.invalid_form("type", "BASE_TYPE_CHOICES", sentence)
         message = self._new_message(interaction.channel_id, payload, at, interaction)
         if kind == DEFERRED:
             message.flags = message.flags & EPHEMERAL | LOADING
@@ -156,6 +173,18 @@ class World:
         interaction.answered = at
         interaction.original = message
         self._keep(message, interaction)
+        return message
+
+    def _answer_in_place(
+        self, interaction: Interaction, kind: int, payload: dict[str, Any], uploads: Uploads, at: Stamp
+    ) -> Message:
+        message = interaction.pressed
+        if message is None or message.id not in self.messages:
+            raise refusal.unknown_message()
+        if kind == UPDATE:
+            self.edit(message, payload, uploads, "callback", at)
+        interaction.answered = at
+        interaction.original = message
         return message
 
     def interaction_of(self, token: str) -> Interaction:

@@ -28,7 +28,7 @@ function hear(news) {
 function start(news) {
   Object.assign(state, { guilds: news.guilds, users: news.users, connected: new Set(news.connected) });
   state.messages = new Map(news.messages.map((message) => [message.id, message]));
-  state.pending = new Map(news.interactions.map((interaction) => [interaction.id, interaction]));
+  state.pending = new Map(news.interactions.filter((interaction) => !interaction.pressed).map((interaction) => [interaction.id, interaction]));
   for (const user of news.users) names.set(user.id, user.name);
   for (const guild of news.guilds) names.set(guild.channel_id, guild.channel);
   state.user ||= remembered("user", news.users);
@@ -75,9 +75,13 @@ function draw(message) {
   if (message.channel_id === here().channel_id) channel.show(message, state.user, names);
 }
 
-// A command on its way, or one that nobody answered: its own user sees it, as on Discord.
+// A command on its way, or what nobody answered: its own user sees it, as on Discord.
 function follow(interaction) {
   if (interaction.answered) return;
+  if (interaction.pressed) {
+    if (interaction.failed && interaction.user_id === state.user) channel.unanswered(interaction.pressed);
+    return;
+  }
   state.pending.set(interaction.id, interaction);
   drawPending(interaction);
 }
@@ -86,7 +90,7 @@ function drawPending(interaction) {
   const id = `pending-${interaction.id}`;
   if (interaction.user_id !== state.user || interaction.channel_id !== here().channel_id) return;
   channel.remove(id);
-  const blank = { attachments: [], embeds: [], pinged: [], content: "", edited: false, thinking: false, author: "Distillery" };
+  const blank = { attachments: [], embeds: [], components: [], pinged: [], content: "", edited: false, thinking: false, author: "Distillery" };
   const stage = { id, state: interaction.failed ? "failed" : "sending", ephemeral: interaction.failed, mine: true };
   channel.show({ ...blank, ...interaction, ...stage }, state.user, names);
 }

@@ -1,4 +1,5 @@
 // The messages of the channel that is shown: added, edited in place, taken away.
+import { buttons, complain } from "/page/buttons.js";
 import { avatar, byId, clock, el } from "/page/elements.js";
 import { enlarge } from "/page/lightbox.js";
 import { render } from "/page/markdown.js";
@@ -20,6 +21,12 @@ export function clear() {
   byId("messages").replaceChildren();
 }
 
+// Says under a message that nobody answered to one of its buttons.
+export function unanswered(id) {
+  const entry = shown.get(id);
+  if (entry) complain(entry.parts.buttons, "This interaction failed");
+}
+
 export function remove(id) {
   shown.get(id)?.node.remove();
   shown.delete(id);
@@ -32,15 +39,16 @@ export function show(message, me, names) {
   update(entry, "text", JSON.stringify([message.content, message.state, message.edited]), () => text(message, names));
   update(entry, "files", JSON.stringify(message.attachments), () => files(message));
   update(entry, "embeds", JSON.stringify(message.embeds), () => embeds(message, names));
+  update(entry, "buttons", JSON.stringify(message.components), () => buttons(message, me));
   if (pinned || message.mine) toEnd();
 }
 
 function begin(message) {
-  const parts = { text: el("div"), files: el("div"), embeds: el("div") };
+  const parts = { text: el("div"), files: el("div"), embeds: el("div"), buttons: el("div") };
   const body = el("div", { class: "body" },
     el("div", { class: "byline" },
       el("span", { class: "name bot" }, message.author), el("span", { class: "tag" }, "✓ APP"), clock(message.created_epoch)),
-    parts.text, parts.files, parts.embeds,
+    parts.text, parts.files, parts.embeds, parts.buttons,
     message.ephemeral ? onlyYou(message) : null);
   const node = el("li", { class: message.ephemeral ? "message ephemeral" : "message" },
     reference(message), avatar(message.author, { bot: true }), body);
