@@ -158,7 +158,8 @@ class Notifier:
 
     async def _show(self, event: JobProgressed) -> float:
         """Edit the message to show progress; a failure is counted and forgotten, since newer progress follows."""
-        message = Message(content=wording.progress(event, self._notes_of(event.request_id)))
+        text = wording.progress(event, self._notes_of(event.request_id))
+        message = Message(content=text, cancels=event.request_id)
         try:
             await self._messenger.edit_original(event.reply_to, message)
         except DiscordBusy as busy:

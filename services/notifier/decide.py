@@ -27,7 +27,6 @@ from services.notifier.policy import NONCE_LIMIT, Policy
 #: Between two attempts the request is in the queue again, with the number of the attempt that failed.
 _ORDER = {Phase.STARTING: 1, Phase.RUNNING: 2, Phase.SAVING: 3, Phase.QUEUED: 4}
 _ENDS = {
-    Outcome.CANCELLED: ErrorCode.CANCELLED,
     Outcome.EXPIRED: ErrorCode.EXPIRED,
     Outcome.REJECTED: ErrorCode.PROMPT_REJECTED,
 }
@@ -197,6 +196,9 @@ def _completed(event: JobCompleted, notes: tuple[str, ...]) -> Final:
         if not event.images:
             return failure(final, ErrorCode.NO_IMAGES)
         return replace(final, images=tuple(event.images), text=_drawn(final))
+    if event.outcome is Outcome.CANCELLED:
+        text = wording.cancelled(event.reply_to.user_id, event.command_string)
+        return replace(final, text=text, error_code=ErrorCode.CANCELLED.value)
     code = event.error.code if event.error else _ENDS.get(event.outcome, ErrorCode.INTERNAL_ERROR).value
     outcome = Outcome.FAILED if event.outcome is Outcome.UNKNOWN else event.outcome
     text = wording.failed(event.reply_to.user_id, event.command_string, code)

@@ -22,9 +22,10 @@ class Message:
     """What a message shall look like."""
 
     content: str  #: at most 2,000 characters
-    #: What is attached afterwards, in place of all that was; a final message also loses its buttons.
-    #: None = progress: files and buttons stay as they are.
+    #: What is attached afterwards, in place of all that was; a final message also loses its button.
+    #: None = progress: files stay as they are.
     files: tuple[File, ...] | None = None
+    cancels: str = ""  #: the request that progress's button takes back; empty = the message keeps what it has
 
 
 class MessengerError(DistilleryError):

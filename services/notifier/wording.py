@@ -79,6 +79,11 @@ def failed(user_id: str, command: str, code: str) -> str:
     return framed(f"{mention(user_id)} ", command, f"\n{sentence(code)} [{public_code(code)}]")
 
 
+def cancelled(user_id: str, command: str) -> str:
+    """That the user has taken the request back."""
+    return framed(f"{mention(user_id)} ", command, f"\nCancelled. [{ErrorCode.CANCELLED.value}]")
+
+
 def rejected(user_id: str, reasons: Sequence[Reason]) -> str:
     """Why a request was refused.  The prompt is not repeated: the message may stand in a public channel."""
     code = reasons[0].code if reasons else ErrorCode.PROMPT_REJECTED.value
@@ -142,7 +147,7 @@ def _stand(event: JobProgressed) -> tuple[str, str]:
         case Phase.STARTING:
             return f"Starting{again}: ", ""
         case Phase.RUNNING:
-            return f"Drawing{again}: ", f"\n{bar(event.percent)}"
+            return f"Drawing{again}: ", f"\n{bar(event.percent)}{_eta(event.eta_seconds)}"
         case Phase.SAVING:
             return f"Saving{again}: ", f"\n{bar(100)}"
         case _:
@@ -157,8 +162,10 @@ def bar(percent: int) -> str:
 
 
 def _eta(seconds: float | None) -> str:
+    """An estimate, no finer than it deserves."""
     if seconds is None or seconds <= 0:
         return ""
-    if seconds < 90:
-        return f", about {max(1, round(seconds))} seconds"
-    return f", about {round(seconds / 60)} minutes"
+    if seconds < 55:
+        return f", about {max(5, 5 * round(seconds / 5))} s"
+    minutes = max(1, round(seconds / 60))
+    return f", about {minutes} min" if minutes < 90 else f", about {round(minutes / 60)} h"

@@ -24,6 +24,7 @@ class Shown:
     content: str
     files: dict[str, bytes] = field(default_factory=dict)
     notified: tuple[str, ...] = ()
+    cancels: str = ""  #: the request that its button takes back
 
 
 @dataclass(slots=True)
@@ -92,3 +93,5 @@ class FakeMessenger:
         shown.content = message.content
         if message.files is not None:
             shown.files = {file.name: file.data for file in files}
+        if message.files is not None or message.cancels:
+            shown.cancels = message.cancels

@@ -27,6 +27,7 @@ class Seen:
     content: str
     files: dict[str, bytes]
     notified: tuple[str, ...]
+    cancels: str  #: the request that its button takes back; empty = it has none
 
 
 class Outside(Protocol):
@@ -98,7 +99,7 @@ class FakeOutside:
     def seen(self, message_id: str) -> Seen:
         """See `Outside`."""
         shown = next(m for m in self._all() if m.id == message_id)
-        return Seen(shown.content, shown.files, shown.notified)
+        return Seen(shown.content, shown.files, shown.notified, shown.cancels)
 
     def count(self) -> int:
         """See `Outside`."""
@@ -161,7 +162,9 @@ class SandboxOutside:
         """See `Outside`."""
         message = self.message(message_id)
         files = {str(a["filename"]): self._body(str(a["id"])) for a in message.attachments}
-        return Seen(message.content, files, message.pinged)
+        buttons = [button for row in message.components for button in row["components"]]
+        cancels = [str(button["custom_id"]).removeprefix("cancel:") for button in buttons]
+        return Seen(message.content, files, message.pinged, "".join(cancels))
 
     def count(self) -> int:
         """See `Outside`."""

@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from services.chassis.settings import Secret
+from services.contracts.controls import CANCEL_LABEL, cancel_id
 from services.notifier.adapters.discord_webhook import DiscordMessenger
 from services.notifier.ports import (
     ChannelClosed,
@@ -79,6 +80,26 @@ async def test_a_progress_edit_leaves_files_alone_and_a_final_one_without_any_re
     assert len(outside.seen(message_id).files) == 4
     await outside.messenger.edit_original(reply_to, Message(content="c", files=()))
     assert outside.seen(message_id).files == {}
+
+
+async def test_progress_has_a_button_that_the_end_takes_away(outside: Outside) -> None:
+    """While it is there, the request has not ended; progress without one of its own leaves what was there."""
+    reply_to = outside.interact()
+    message_id = await outside.messenger.edit_original(reply_to, Message(content="a", cancels="123"))
+    assert outside.seen(message_id).cancels == "123"
+    await outside.messenger.edit_original(reply_to, Message(content="b"))
+    assert outside.seen(message_id).cancels == "123"
+    await outside.messenger.edit_original(reply_to, Message(content="c", files=()))
+    assert outside.seen(message_id).cancels == ""
+
+
+async def test_the_button_is_the_one_that_the_bot_obeys(sandbox: SandboxOutside) -> None:
+    """By its id, which the bot's own first answer has too."""
+    message_id = await sandbox.messenger.edit_original(
+        sandbox.interact(), Message(content="a", cancels="123")
+    )
+    [[button]] = [row["components"] for row in sandbox.message(message_id).components]
+    assert (button["label"], button["custom_id"]) == (CANCEL_LABEL, cancel_id("123"))
 
 
 async def test_an_edit_notifies_nobody(outside: Outside) -> None:
@@ -240,18 +261,6 @@ async def test_ids_that_are_not_discords_are_refused(sandbox: SandboxOutside) ->
     reply_to = replace(sandbox.interact(), application_id="app")
     with pytest.raises(MessageRefused):
         await sandbox.messenger.edit_original(reply_to, Message(content="a"))
-
-
-async def test_a_final_edit_takes_the_buttons_away_and_progress_does_not(sandbox: SandboxOutside) -> None:
-    """Nothing is left to cancel."""
-    reply_to = sandbox.interact()
-    message_id = await sandbox.messenger.edit_original(reply_to, Message(content="a"))
-    button = {"type": 2, "style": 4, "label": "Cancel", "custom_id": "cancel"}
-    sandbox.message(message_id).components = [{"type": 1, "components": [button]}]
-    await sandbox.messenger.edit_original(reply_to, Message(content="b"))
-    assert sandbox.message(message_id).components
-    await sandbox.messenger.edit_original(reply_to, Message(content="c", files=()))
-    assert sandbox.message(message_id).components == []
 
 
 async def test_no_error_repeats_the_interactions_token(sandbox: SandboxOutside) -> None:

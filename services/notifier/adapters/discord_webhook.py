@@ -16,9 +16,10 @@ from typing import Any
 
 import aiohttp
 import discord
-from discord.http import Route, handle_message_parameters
+from discord.http import MultipartParameters, Route, handle_message_parameters
 
 from services.chassis.settings import Secret
+from services.contracts.controls import CANCEL_LABEL, cancel_id
 from services.contracts.events import ReplyTo
 from services.notifier.ports import (
     ChannelClosed,
@@ -85,18 +86,23 @@ class DiscordMessenger:
         """See `Messenger`."""
         is_final = message.files is not None
         session = self._final if is_final else self._progress
-        application_id = _number(reply_to.application_id)
-        webhook = discord.Webhook.partial(application_id, reply_to.interaction_token, session=session)
-        edit: Any = webhook.edit_message  # typed for ids, and ``@original`` is Discord's word for one
+        route = Route(
+            "PATCH",
+            "/webhooks/{webhook_id}/{webhook_token}/messages/@original",
+            webhook_id=_number(reply_to.application_id),
+            webhook_token=reply_to.interaction_token,
+        )
         with _attached(message) as files:
             more: dict[str, Any] = {"attachments": files, "view": None} if is_final else {}
+            if message.cancels:  # discord.py's own ``Webhook`` takes no button where there is no gateway
+                more["view"] = _cancel_button(message.cancels)
+            body = handle_message_parameters(content=message.content, allowed_mentions=_NOBODY, **more)
             try:
-                edited = await edit("@original", content=message.content, allowed_mentions=_NOBODY, **more)
+                return await _send(session, route, body)
             except _Failure as failure:
                 raise _edit_error(failure) from failure
             except (aiohttp.ClientError, OSError) as error:
                 raise _network_error(error) from error
-        return str(edited.id)
 
     async def post_to_channel(self, reply_to: ReplyTo, message: Message, nonce: str) -> str:
         """See `Messenger`."""
@@ -109,23 +115,13 @@ class DiscordMessenger:
             body = handle_message_parameters(
                 content=message.content, files=files, nonce=nonce, allowed_mentions=only
             )
+            headers = {"Authorization": f"Bot {self._token.reveal()}"}
             try:
-                return await self._post(route, body.payload, body.multipart)
+                return await _send(self._final, route, body, headers)
             except _Failure as failure:
                 raise _post_error(failure) from failure
             except (aiohttp.ClientError, OSError) as error:
                 raise _network_error(error) from error
-
-    async def _post(self, route: Route, payload: Any, multipart: Any) -> str:
-        body: dict[str, Any] = {"json": payload}
-        if multipart:
-            form = aiohttp.FormData(quote_fields=False)
-            for part in multipart:
-                form.add_field(**part)
-            body = {"data": form}
-        headers = {"Authorization": f"Bot {self._token.reveal()}"}
-        async with self._final.request(route.method, route.url, headers=headers, **body) as response:
-            return str((await response.json())["id"])
 
     def _session(self, seconds: float) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
@@ -135,6 +131,28 @@ class DiscordMessenger:
             headers={"User-Agent": _USER_AGENT},
             raise_for_status=_raise_failure,
         )
+
+
+async def _send(
+    session: aiohttp.ClientSession,
+    route: Route,
+    message: MultipartParameters,
+    headers: dict[str, str] | None = None,
+) -> str:
+    """Make one call; returns the message's id."""
+    body: dict[str, Any] = {"json": message.payload}
+    if message.multipart:
+        form = aiohttp.FormData(quote_fields=False)
+        for part in message.multipart:
+            form.add_field(**part)
+        body = {"data": form}
+    async with session.request(route.method, route.url, headers=headers, **body) as response:
+        return str((await response.json())["id"])
+
+
+def _cancel_button(request_id: str) -> discord.ui.View:
+    view = discord.ui.View(timeout=None)
+    return view.add_item(discord.ui.Button(label=CANCEL_LABEL, custom_id=cancel_id(request_id)))
 
 
 async def _raise_failure(response: aiohttp.ClientResponse) -> None:

@@ -18,6 +18,7 @@ from tests.unit.notifier.world import (
     NOON,
     REQUEST,
     World,
+    cancelled,
     completed,
     delivered,
     failed,
@@ -46,6 +47,16 @@ async def test_a_rejection_is_told_and_recorded(world: World) -> None:
     assert (event.outcome, event.error_code) == (Outcome.REJECTED, "prompt_rejected")
 
 
+async def test_a_request_taken_back_is_told_and_recorded(world: World) -> None:
+    """With its outcome, by which the moderator gives the quota back."""
+    await world.handle(cancelled())
+    assert (
+        world.discord.originals[TOKEN].content == "<@42> **a lighthouse --ar 16:9**\nCancelled. [cancelled]"
+    )
+    event = world.outbox.sent[0]
+    assert (event.outcome, event.error_code) == (Outcome.CANCELLED, "cancelled")
+
+
 async def test_an_attempt_that_is_not_final_changes_nothing(world: World) -> None:
     """The dispatcher may try again, and then says so."""
     await world.handle(replace(failed(), final=False))
@@ -63,12 +74,12 @@ async def test_progress_is_acknowledged_before_it_is_shown(world: World) -> None
     assert world.discord.edits == []
 
 
-async def test_a_progress_edit_leaves_files_and_buttons_alone(world: World) -> None:
-    """Only a final edit replaces them."""
+async def test_a_progress_edit_leaves_files_alone_and_offers_to_cancel(world: World) -> None:
+    """A final edit replaces the files and takes the button away."""
     await show(world, 10)
-    assert world.discord.edits[0].files is None
+    assert (world.discord.edits[0].files, world.discord.edits[0].cancels) == (None, REQUEST)
     await world.handle(failed())
-    assert world.discord.edits[-1].files == ()
+    assert (world.discord.edits[-1].files, world.discord.edits[-1].cancels) == ((), "")
 
 
 @pytest.mark.parametrize(

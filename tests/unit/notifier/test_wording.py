@@ -25,15 +25,19 @@ _UNESCAPED = re.compile(r"(?<!\\)[\\*_~|`<>@#\[\]]")
         (progressed(Phase.QUEUED), "In the queue: **cat**"),
         (
             progressed(Phase.QUEUED, queue_place=1, eta_seconds=40.2),
-            "In the queue, place 1, about 40 seconds: **cat**",
+            "In the queue, place 1, about 40 s: **cat**",
         ),
         (
             progressed(Phase.QUEUED, queue_place=9, eta_seconds=290.0),
-            "In the queue, place 9, about 5 minutes: **cat**",
+            "In the queue, place 9, about 5 min: **cat**",
         ),
         (progressed(Phase.QUEUED, queue_place=2, attempt=1), "Back in the queue, place 2: **cat**"),
         (progressed(Phase.STARTING), "Starting: **cat**"),
         (progressed(Phase.RUNNING, 34), "Drawing: **cat**\n███░░░░░░░ 34 %"),
+        (
+            progressed(Phase.RUNNING, 34, eta_seconds=18.0),
+            "Drawing: **cat**\n███░░░░░░░ 34 %, about 20 s",
+        ),
         (progressed(Phase.RUNNING, 250), "Drawing: **cat**\n██████████ 100 %"),
         (progressed(Phase.RUNNING, 0, attempt=2), "Drawing again (attempt 2): **cat**\n░░░░░░░░░░ 0 %"),
         (progressed(Phase.SAVING, 100), "Saving: **cat**\n██████████ 100 %"),
@@ -42,6 +46,27 @@ _UNESCAPED = re.compile(r"(?<!\\)[\\*_~|`<>@#\[\]]")
 def test_progress_reads_as_a_plain_line(event: JobProgressed, text: str) -> None:
     """Each phase has its wording, with place, percent and attempt where they mean something."""
     assert wording.progress(replace(event, command_string="cat")) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.4, "about 5 s"), (7.0, "about 5 s"), (43.0, "about 45 s"), (54.9, "about 55 s"), (55.0, "about 1 min"),
+        (89.0, "about 1 min"), (91.0, "about 2 min"), (119.0, "about 2 min"), (840.0, "about 14 min"),
+        (7200.0, "about 2 h"),
+    ],
+)  # fmt: skip
+def test_an_estimate_is_no_finer_than_it_deserves(seconds: float, said: str) -> None:
+    """A number that jumps by the second promises what nobody knows."""
+    event = progressed(Phase.QUEUED, queue_place=3, eta_seconds=seconds)
+    assert wording.progress(replace(event, command_string="cat")) == f"In the queue, place 3, {said}: **cat**"
+
+
+@pytest.mark.parametrize("seconds", [None, 0.0, -3.0])
+def test_without_an_estimate_none_is_shown(seconds: float | None) -> None:
+    """Nor one that has passed."""
+    event = progressed(Phase.QUEUED, queue_place=3, eta_seconds=seconds)
+    assert wording.progress(replace(event, command_string="cat")) == "In the queue, place 3: **cat**"
 
 
 def test_a_result_names_its_user_command_and_time() -> None:
@@ -59,6 +84,11 @@ def test_notes_stand_small_below_the_line() -> None:
 def test_a_failure_is_its_codes_sentence_and_the_code(code: ErrorCode) -> None:
     """People can read it and search for it."""
     assert wording.failed("42", "cat", code.value) == f"<@42> **cat**\n{code.sentence} [{code.value}]"
+
+
+def test_a_request_taken_back_says_so_in_a_word() -> None:
+    """Nothing failed, so there is nothing to explain."""
+    assert wording.cancelled("42", "cat") == "<@42> **cat**\nCancelled. [cancelled]"
 
 
 @pytest.mark.parametrize("code", ["Traceback (most recent call last):", "", "null", "x" * 100, "a b"])

@@ -38,6 +38,7 @@ from services.contracts.topics import topic_carrying
 from services.notifier.agents import Notifier
 from services.notifier.delivery import Delivery
 from services.notifier.policy import Policy
+from services.notifier.ports import Messenger
 from tests.fakes.discord import FakeMessenger
 from tests.fakes.object_store import FakeObjectStore
 
@@ -108,6 +109,12 @@ def failed(code: str = ErrorCode.NODE_ERROR.value, **other: Any) -> JobCompleted
     """A request that ended badly."""
     error = error_info(ErrorCode.NODE_ERROR, "Traceback (most recent call last): File /srv/x.py")
     return completed(outcome=Outcome.FAILED, images=[], error=_with_code(error, code), **other)
+
+
+def cancelled(**other: Any) -> JobCompleted:
+    """A request that its user took back."""
+    error = error_info(ErrorCode.CANCELLED)
+    return completed(outcome=Outcome.CANCELLED, images=[], error=error, **other)
 
 
 def progressed(
@@ -230,10 +237,13 @@ class _Timer:
 
 @dataclass(slots=True)
 class FakeOutbox:
-    """Keeps what is sent; ``fail_next`` counts sends that the brokers do not acknowledge."""
+    """Keeps what is sent; ``fail_next`` counts sends that the brokers do not acknowledge, ``lose_next`` such that
+    they keep all the same."""
 
     sent: list[RequestDelivered] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)  #: of the events, in order
     fail_next: int = 0
+    lose_next: int = 0
 
     async def send(self, event: Event, cause: Envelope | None, *, partition: int | None = None) -> Envelope:
         """As `Outbox.send`."""
@@ -242,16 +252,22 @@ class FakeOutbox:
             raise SendFailed("The fake broker is away.")
         assert isinstance(event, RequestDelivered)
         self.sent.append(event)
-        return Envelope.for_event(event, cause, stage="notifier")
+        envelope = Envelope.for_event(event, cause, stage="notifier")
+        self.ids.append(envelope.event_id)
+        if self.lose_next:
+            self.lose_next -= 1
+            raise SendFailed("The fake broker's answer was lost.")
+        return envelope
 
 
 class World:
     """A notifier with a fake Discord, a fake store and manual time."""
 
-    def __init__(self) -> None:
+    def __init__(self, messenger: Messenger | None = None) -> None:
         self.now = NOON + timedelta(seconds=13)
         self.timers = ManualTimers()
         self.discord = FakeMessenger()
+        self.messenger = messenger or self.discord
         self.store = FakeObjectStore()
         self.outbox = FakeOutbox()
         self.metrics = Metrics("notifier")
@@ -260,13 +276,13 @@ class World:
 
     def start(self) -> Notifier:
         """A notifier that has just got its partitions, with nothing to read back."""
-        delivery = Delivery(self.discord, self.store, lambda: self.now, self.policy, 32 * 1024 * 1024)
+        delivery = Delivery(self.messenger, self.store, lambda: self.now, self.policy, 32 * 1024 * 1024)
         return Notifier(
             self.outbox,  # type: ignore[arg-type]  # a fake of the one method that is used
             self.metrics,
             lambda: self.now,
             self.timers,
-            self.discord,
+            self.messenger,
             delivery,
             self.policy,
         )
