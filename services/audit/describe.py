@@ -6,8 +6,9 @@ from typing import Any
 
 from services.audit.masking import one_line, preview, printable, scrub, scrub_header
 from services.audit.moments import show_instant, show_seconds
-from services.audit.observation import BURIAL_PREFIX, Observation
+from services.audit.observation import BURIAL_PREFIX, REPORTS, Observation
 from services.contracts.events import (
+    BacklogReported,
     CancellationRequested,
     ErrorInfo,
     Event,
@@ -23,7 +24,6 @@ from services.contracts.events import (
     Verdict,
     WorkerReported,
 )
-from services.contracts.topics import WORKERS
 
 _TITLES = {
     GenerationRequested: "requested",
@@ -31,6 +31,7 @@ _TITLES = {
     RequestDelivered: "delivered",
     CancellationRequested: "cancellation",
     WorkerReported: "reported",
+    BacklogReported: "backlog",
 }
 _LONGEST_TEXT = 160  #: characters of a command in one line
 
@@ -42,7 +43,7 @@ def title(seen: Observation) -> str:
     if seen.problem is not None:
         return "undecodable"
     if seen.event is None:
-        return "worker left" if seen.raw.topic == WORKERS else "ledger closed"
+        return "worker left" if seen.raw.topic in REPORTS else "ledger closed"
     return _event_title(seen.event)
 
 
@@ -83,8 +84,8 @@ def event_facts(event: Event, partition: int) -> list[str]:
             return _delivery_facts(event)
         case CancellationRequested():
             return ["taken back by its user"]
-        case WorkerReported():
-            return _worker_facts(event)
+        case WorkerReported() | BacklogReported():
+            return _report_facts(event)
 
 
 def event_line(event: Event, partition: int) -> str:
@@ -119,8 +120,8 @@ def as_line(seen: Observation) -> str:
     raw = seen.raw
     about = f"user {seen.user_id}" if seen.user_id else ""
     subject = f"request {seen.request_id}" if seen.request_id else ""
-    if isinstance(seen.event, WorkerReported) or raw.topic == WORKERS:
-        subject = f"worker {_key(seen)}"
+    if raw.topic in REPORTS:
+        subject = f"{raw.topic.removesuffix('s')} {_key(seen)}"
     words = [show_instant(raw.appended_at), raw.place, title(seen), subject, about]
     line = "  ".join(word for word in words if word)
     found = facts(seen)
@@ -229,6 +230,12 @@ def _delivery_facts(event: RequestDelivered) -> list[str]:
     if event.message_id:
         facts.append(f"message {event.message_id}")
     return facts
+
+
+def _report_facts(event: WorkerReported | BacklogReported) -> list[str]:
+    if isinstance(event, WorkerReported):
+        return _worker_facts(event)
+    return [f"{event.queued} waiting", f"{_count(event.workers, 'worker')} attached, {event.idle} idle"]
 
 
 def _worker_facts(event: WorkerReported) -> list[str]:

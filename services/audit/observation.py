@@ -8,10 +8,12 @@ from datetime import datetime
 from services.contracts.codec import Codec
 from services.contracts.envelope import CORRELATION_ID, EVENT_ID, Envelope, correlation_of
 from services.contracts.errors import UndecodableRecord
-from services.contracts.events import Event, WorkerReported
+from services.contracts.events import BacklogReported, Event, WorkerReported
 from services.contracts.keys import key_of
-from services.contracts.topics import DEAD_LETTERS, TOPIC_NAMES, WORKERS, topic
+from services.contracts.topics import BACKLOGS, DEAD_LETTERS, TOPIC_NAMES, WORKERS, topic
 
+#: Topics about no request, and what they hold.
+REPORTS = {WORKERS: "reports of workers", BACKLOGS: "reports of dispatchers"}
 BURIAL_PREFIX = "dlq-"  #: of the headers that a dead letter has beside those of the original
 
 HeaderPairs = tuple[tuple[str, bytes | None], ...]
@@ -76,11 +78,11 @@ class Observation:
 
     @property
     def request_id(self) -> str | None:
-        """The request that the record is about; none for a worker's report and for what does not say."""
+        """The request that the record is about; none for a report and for what does not say."""
         if self.event is not None:
-            return None if isinstance(self.event, WorkerReported) else correlation_of(self.event)
-        if self.is_tombstone and self.raw.topic != WORKERS and self.raw.key is not None:
-            return self.raw.key.decode("utf-8", errors="replace")
+            return None if self.raw.topic in REPORTS else correlation_of(self.event)
+        if self.is_tombstone and self.raw.topic not in REPORTS and self.raw.key is not None:
+            return self.raw.key.decode("utf-8", errors="replace").partition("/")[0]  # a part's key names it
         return self.raw.header(CORRELATION_ID)
 
     @property
@@ -131,7 +133,7 @@ def about_request(raw: Raw, request_id: str, codec: Codec) -> Observation | None
     Decodes only what says so by header or key, or says nothing: a scan passes millions of others.
     """
     correlation = raw.header(CORRELATION_ID)
-    is_keyed = raw.key == request_id.encode()
+    is_keyed = raw.key is not None and raw.key.partition(b"/")[0] == request_id.encode()
     if correlation == request_id or is_keyed:
         return observe(raw, codec)
     if correlation is not None or raw.value is None:
@@ -141,8 +143,8 @@ def about_request(raw: Raw, request_id: str, codec: Codec) -> Observation | None
 
 
 def user_of(event: Event) -> str | None:
-    """The user of an event; none for a worker's report."""
-    if isinstance(event, WorkerReported):
+    """The user of an event; none for a report."""
+    if isinstance(event, WorkerReported | BacklogReported):
         return None
     reply_to = getattr(getattr(event, "request", event), "reply_to", None)
     return reply_to.user_id if reply_to is not None else key_of(event)

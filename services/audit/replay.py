@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from services.audit.observation import BURIAL_PREFIX, HeaderPairs, Observation
 from services.audit.ports import Sending
 from services.contracts.envelope import REPLAY_OF
-from services.contracts.topics import DEAD_LETTERS, DISPATCHED, JOBS, TOPIC_NAMES, WORKERS, topic
+from services.contracts.topics import BACKLOGS, DEAD_LETTERS, DISPATCHED, JOBS, TOPIC_NAMES, WORKERS, topic
 
 #: Topics whose records' partition is chosen by their writer and not by their key.
-EXPLICIT_PARTITION = frozenset({DISPATCHED, JOBS})
+EXPLICIT_PARTITION = frozenset({DISPATCHED, JOBS, WORKERS})
 #: Topics that hold what is so now: an old record sent again brings the old state back.
-STATE_TOPICS = frozenset({JOBS, WORKERS})
+STATE_TOPICS = frozenset({BACKLOGS, JOBS, WORKERS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from services.audit.observation import Observation, Raw, about_request, observe
+from services.audit.observation import REPORTS, Observation, Raw, about_request, observe
 from services.audit.ports import AuditError, Progress, RecordLog, Span
 from services.audit.search import BY_USER
 from services.contracts.codec import Codec
 from services.contracts.partitioner import partition_for
-from services.contracts.topics import WORKERS
 
 #: The record looked at, or none where it is not wanted.
 Pick = Callable[[Raw], Observation | None]
@@ -42,8 +41,10 @@ def spans_of(log: RecordLog, choice: Choice, since: datetime | None) -> list[Spa
         raise AuditError(
             f"{choice.topic} has the partitions 0 to {count - 1}, so there is no partition {choice.partition}."
         )
-    if choice.user_id is not None and choice.topic == WORKERS:
-        raise AuditError(f"{WORKERS} holds reports of workers and nothing of users; leave --user out.")
+    if choice.user_id is not None and choice.topic in REPORTS:
+        raise AuditError(
+            f"{choice.topic} holds {REPORTS[choice.topic]} and nothing of users; leave --user out."
+        )
     return log.spans({choice.topic: _partitions(choice, count)}, since)
 
 

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from services import __version__
 from services.contracts.events import (
+    BacklogReported,
     CancellationRequested,
     Event,
     GenerationRequested,
@@ -119,10 +120,12 @@ class Envelope:
 
 
 def correlation_of(event: Event) -> str:
-    """What the event is about: its request's id, or the worker's id for a report."""
+    """What the event is about: its request's id, or the worker's or dispatcher's id for a report."""
     match event:
         case WorkerReported():
             return event.worker_id
+        case BacklogReported():
+            return event.dispatcher_id
         case RequestModerated() | JobRecorded():
             return event.request.request_id
         case _:
@@ -147,7 +150,17 @@ def occasion(event: Event) -> str:
         case WorkerReported():
             parts = (event.incarnation, event.sequence)
         case JobRecorded():
-            parts = (event.state, event.attempt, event.dispatch_id, len(event.failed_workers))
+            parts = (
+                event.state,
+                event.attempt,
+                event.dispatch_id,
+                len(event.failed_workers),
+                event.cancelled,
+            )
+        case BacklogReported():
+            parts = (event.queued, event.workers, event.idle, event.oldest_wait_seconds)
+    if part := getattr(event, "part", 0):
+        parts = (*parts, f"part {part}")
     return "/".join(str(part) for part in (correlation_of(event), *parts))
 
 

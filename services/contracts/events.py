@@ -175,7 +175,9 @@ class JobDispatched:
     requested_at: Instant
     reply_to: ReplyTo
     command_string: str
-    job: JobSpec
+    job: JobSpec  #: of a part, that part's images and seed
+    part: int = 0  #: which part of a split request, from 1; 0 is the whole request
+    parts: int = 1  #: how many parts it was split into
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +223,8 @@ class JobCompleted:
     worker_id: str | None = None
     gpu_seconds: float = 0.0
     reused: bool = False  #: the images were in the object store already
+    part: int = 0  #: which part of a split request, from 1; 0 is the whole request
+    parts: int = 1  #: how many parts it was split into
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +255,8 @@ class JobProgressed:
     percent: int = 0  #: 0..100 of the running attempt
     queue_place: int | None = None  #: 1 = next
     eta_seconds: float | None = None
+    part: int = 0  #: which part of a split request, from 1; 0 is the whole request
+    parts: int = 1  #: how many parts it was split into
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,7 +294,11 @@ class WorkerReported:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecorded:
-    """The dispatcher's state of one request.  ``jobs``, keyed by request id, partition = the user's; compacted."""
+    """The dispatcher's state of one request.  ``jobs``, keyed by request id, partition = the user's; compacted.
+
+    A part of a split request has a record of its own, keyed ``<request id>/<part>``; the request's own record
+    then says only into how many ``parts`` it was split.
+    """
 
     request: GenerationRequested
     state: JobState
@@ -303,6 +313,11 @@ class JobRecorded:
     deadline_at: Instant | None = None
     failed_workers: list[str] = field(default_factory=list)
     last_error: ErrorInfo | None = None
+    part: int = 0  #: which part of a split request, from 1; 0 is the whole request
+    parts: int = 1  #: how many parts it was split into
+    images: list[ImageRef] = field(default_factory=list)  #: what a finished part drew, until every part has
+    gpu_seconds: float = 0.0  #: of a finished part
+    cancelled: bool = False  #: taken back while a worker had it: no other attempt is made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,6 +327,25 @@ class CancellationRequested:
     request_id: str
     user_id: str
     requested_at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BacklogReported:
+    """A dispatcher says what waits at it.  ``backlogs``, keyed by dispatcher id; losing one is harmless.
+
+    Workers attach themselves where they are needed, by reporting in one of its ``partitions``.
+    """
+
+    dispatcher_id: str  #: new at every start
+    reported_at: Instant
+    partitions: list[int]  #: of ``workers``, that it owns
+    queued: int
+    oldest_wait_seconds: float = 0.0
+    workers: int  #: live ones attached here
+    idle: int = 0  #: workers attached here with nothing to do
+    checkpoints: dict[str, int] = field(
+        default_factory=dict
+    )  #: waiting requests by checkpoint; "" needs none
 
 
 Event = (
@@ -324,4 +358,5 @@ Event = (
     | WorkerReported
     | JobRecorded
     | CancellationRequested
+    | BacklogReported
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.contracts.events import (
+    BacklogReported,
     CancellationRequested,
     Event,
     JobDispatched,
@@ -14,12 +15,14 @@ from services.contracts.events import (
 
 
 def key_of(event: Event) -> str:
-    """The user's id, but for a worker's reports, a job's ledger record and a job on a lane.  Pure."""
+    """The user's id, but for reports of workers and dispatchers, a job's ledger record and a job on a lane.  Pure."""
     match event:
         case WorkerReported():
             return event.worker_id
         case JobRecorded():
-            return event.request.request_id
+            return job_key(event.request.request_id, event.part)
+        case BacklogReported():
+            return event.dispatcher_id
         case JobDispatched():
             return event.request_id
         case RequestModerated():
@@ -28,3 +31,8 @@ def key_of(event: Event) -> str:
             return event.user_id
         case _:
             return event.reply_to.user_id
+
+
+def job_key(request_id: str, part: int) -> str:
+    """The ledger's key of a request, or of one part of it."""
+    return f"{request_id}/{part}" if part else request_id

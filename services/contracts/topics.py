@@ -28,6 +28,7 @@ PROGRESS = "progress"
 WORKERS = "workers"
 JOBS = "jobs"
 CANCELLATIONS = "cancellations"
+BACKLOGS = "backlogs"
 DEAD_LETTERS = "dead-letters"
 
 TOPIC_NAMES = (
@@ -40,6 +41,7 @@ TOPIC_NAMES = (
     WORKERS,
     JOBS,
     CANCELLATIONS,
+    BACKLOGS,
     DEAD_LETTERS,
 )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.contracts import topics
-from services.contracts.events import WorkerReported
+from services.contracts.events import JobRecorded, WorkerReported
 from services.contracts.keys import key_of
 from services.contracts.schema_files import EVENT_TYPES, schemas_dir
 from services.contracts.topics import (
@@ -39,6 +39,7 @@ def test_names_that_the_broker_remembers_are_pinned() -> None:
         "workers",
         "jobs",
         "cancellations",
+        "backlogs",
         "dead-letters",
     )
     constants = {value for name, value in vars(topics).items() if name.isupper() and isinstance(value, str)}
@@ -90,11 +91,12 @@ def test_only_state_topics_are_compacted() -> None:
     assert {t.name for t in TOPICS if t.cleanup_policy == "compact"} == {"workers", "jobs"}
 
 
-def test_pipeline_topics_are_kept_for_thirty_days_and_progress_for_hours() -> None:
+def test_pipeline_topics_are_kept_for_thirty_days_and_what_passes_for_hours() -> None:
     """Replay needs what it replays."""
     day = 86_400_000
     kept = {t.name: t.retention_ms for t in TOPICS if t.cleanup_policy == "delete"}
     assert kept.pop("progress") < day
+    assert kept.pop("backlogs") < day
     assert set(kept.values()) == {30 * day}
 
 
@@ -112,10 +114,15 @@ def test_a_key_is_what_the_topic_file_says(topic: Topic) -> None:
         event = example.event()
         request = getattr(event, "request", event)
         reply_to = getattr(request, "reply_to", request)
-        holder, name = {"user id": (reply_to, "user_id"), "request id": (request, "request_id")}.get(
-            topic.key, (event, "worker_id")
-        )
-        assert key_of(event) == getattr(holder, name)
+        holder, name = {
+            "user id": (reply_to, "user_id"),
+            "request id": (request, "request_id"),
+            "request id, with /part for a part of a split request": (request, "request_id"),
+            "worker id": (event, "worker_id"),
+            "dispatcher id": (event, "dispatcher_id"),
+        }[topic.key]
+        part = f"/{event.part}" if isinstance(event, JobRecorded) and event.part else ""
+        assert key_of(event) == getattr(holder, name) + part
 
 
 def test_a_prefix_goes_before_a_name_and_off_again() -> None:
