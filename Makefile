@@ -11,7 +11,7 @@ export PROMPT BROKER
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo serve test check lint bench clean
+.PHONY: help demo serve test check lint bench simulate clean
 
 help: ## Show this
 	@echo 'make demo               run the whole chain here and print the URL of its page (BROKER=embedded, local or docker)'
@@ -20,6 +20,7 @@ help: ## Show this
 	@echo 'make check              lint, types and structure, then every test'
 	@echo 'make lint               ruff, import-linter and mypy alone'
 	@echo 'make bench              measure latency, throughput, memory and start, and write build/bench.json'
+	@echo 'make simulate           compare the scheduling with baselines and a bound (TRAFFIC=file, SEED=n), and write build/simulate.json'
 	@echo 'make clean              remove what builds and tests leave (.venv and the data in .demo stay)'
 
 demo: $(VENV)/.runtime
@@ -46,6 +47,9 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@$(PY) -m tests.bench
+
+simulate: $(VENV)/.dev
+	@$(PY) -m tests.simulate $(ARGS)
 
 clean:
 	@rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from tests.simulate.trace import Request, Trace, a_trace, log_normal
 
+REQUESTS = 13_000  #: in the record's first half, about
 RUN_P50, RUN_P99 = 23.0, 106.0  #: seconds on a warm GPU
 CHECKPOINTS, TOP_FIVE = 86, 0.70  #: how many there are, and the share of the first five
 REQUESTS_PER_USER = 2  #: of all users there are; many ask for nothing
@@ -25,7 +26,7 @@ _DAYS_DIFFER, _HOURS_DIFFER = 1.8, 0.8  #: spread of their popularity, in standa
 _ACTIVITY = 1.0  #: Pareto exponent of users' activity
 
 
-def generate(seed: int, requests: int = 13_000) -> Trace:
+def generate(seed: int, requests: int = REQUESTS) -> Trace:
     """A trace of so many requests."""
     chance = random.Random(seed)  # noqa: S311 - made-up traffic, repeatable by its seed
     return a_trace(itertools.islice(_all_sessions(chance, requests), requests), seed)
