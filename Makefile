@@ -11,7 +11,7 @@ export PROMPT BROKER
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo serve test check lint bench simulate clean
+.PHONY: help demo serve test check lint bench simulate chaos clean
 
 help: ## Show this
 	@echo 'make demo               run the whole chain here and print the URL of its page (BROKER=embedded, local or docker)'
@@ -21,6 +21,8 @@ help: ## Show this
 	@echo 'make lint               ruff, import-linter and mypy alone'
 	@echo 'make bench              measure latency, throughput, memory and start, and write build/bench.json'
 	@echo 'make simulate           compare the scheduling with baselines and a bound (TRAFFIC=file, SEED=n), and write build/simulate.json'
+	@echo 'make chaos              kill, freeze and cut everything under load, check what is left, write build/chaos.json'
+	@echo '                        (SEED=n repeats a schedule; REQUESTS, USERS and MINUTES set its size)'
 	@echo 'make clean              remove what builds and tests leave (.venv and the data in .demo stay)'
 
 demo: $(VENV)/.runtime
@@ -50,6 +52,9 @@ bench: $(VENV)/.dev
 
 simulate: $(VENV)/.dev
 	@$(PY) -m tests.simulate $(ARGS)
+
+chaos: $(VENV)/.dev
+	@$(PY) -m tests.chaos
 
 clean:
 	@rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

@@ -78,6 +78,7 @@ class Completed:
     outcome: str
     final: bool
     retryable: bool = False
+    code: str = ""  #: why it failed
     images: tuple[str, ...] = ()  #: object keys
 
 
@@ -91,6 +92,7 @@ class Delivered:
     user_id: str
     outcome: str
     images: int = 0
+    method: str = "EDIT"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +130,7 @@ class Told:
     accepted: bool  #: the bot said that it is queued
     shown: tuple[Shown, ...] = ()
     sent_at: float = 0.0
+    shard: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ def checkout(tmp_path: Path) -> Path:
 def test_make_alone_shows_every_target(checkout: Path) -> None:
     """Whoever types make reads what there is."""
     said = _make(checkout).stdout
-    targets = ("demo", "serve", "test", "check", "lint", "bench", "clean")
+    targets = ("demo", "serve", "test", "check", "lint", "bench", "chaos", "clean")
     assert [target for target in targets if f"make {target}" not in said] == []
 
 

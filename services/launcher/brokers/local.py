@@ -35,7 +35,8 @@ class LocalBroker:
 
     ``data_dir`` holds its records, settings and log, and is kept: a later start with the same folder goes on
     where it was.  ``cache_dir`` holds the jars.  ``overrides`` are broker settings that win over ours;
-    ``say`` is told before something slow.
+    ``doors`` are further listeners by name, each with the port where it listens and the port where clients are
+    told to go, such as a proxy's; ``say`` is told before something slow.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class LocalBroker:
         cache_dir: Path,
         repository: str = "",
         overrides: Mapping[str, str] | None = None,
+        doors: Mapping[str, tuple[int, int]] | None = None,
         start_seconds: float = 60.0,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -52,6 +54,7 @@ class LocalBroker:
         self._cache_dir = cache_dir
         self._repository = repository
         self._overrides = dict(overrides or {})
+        self._doors = dict(doors or {})
         self._start_seconds = start_seconds
         self._say = say
         self._ports: list[ReservedPort] = []
@@ -114,10 +117,16 @@ class LocalBroker:
 
     def _write_settings(self) -> None:
         broker, controller = (port.number for port in self._ports)
+        doors = {"BROKER": (broker, broker), **self._doors}
+        listens = [f"{name}://127.0.0.1:{port}" for name, (port, _) in doors.items()]
+        told = [f"{name}://127.0.0.1:{port}" for name, (_, port) in doors.items()]
         settings = broker_settings(
             {
-                "listeners": f"BROKER://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}",
-                "advertised.listeners": f"BROKER://127.0.0.1:{broker}",
+                "listeners": ",".join([*listens, f"CONTROLLER://127.0.0.1:{controller}"]),
+                "advertised.listeners": ",".join(told),
+                "listener.security.protocol.map": ",".join(
+                    f"{name}:PLAINTEXT" for name in (*doors, "CONTROLLER")
+                ),
                 "controller.quorum.voters": f"1@127.0.0.1:{controller}",
                 "log.dirs": str(self._data_dir.resolve() / "records"),
                 **self._overrides,

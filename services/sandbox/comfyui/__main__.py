@@ -20,6 +20,12 @@ _DEFAULTS = SandboxSettings()
 @click.option("--image-seconds", default=_DEFAULTS.image_seconds, help="Time to decode one image.")
 @click.option("--load-seconds", default=_DEFAULTS.load_seconds, help="Time to load another checkpoint.")
 @click.option("--instant", is_flag=True, help="Answer at once with 64x64 images, for benchmarks.")
+@click.option(
+    "--instant-seconds",
+    default=_DEFAULTS.instant_seconds,
+    help="With --instant, the time of a job all the same.",
+)
+@click.option("--journal", default="", help="File to which each job is appended as it starts to run.")
 @click.option("--previews", is_flag=True, help="Send a preview image at every sampler step.")
 @click.option(
     "--checkpoint",

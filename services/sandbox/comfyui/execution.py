@@ -179,7 +179,7 @@ class Execution:
         instant = self._machine.settings.instant
         steps = inputs["steps"]
         for step in [1] if instant else range(1, steps + 1):
-            await self._pause(self._machine.settings.step_seconds)
+            await self._pause(self._machine.settings.step_seconds, self._machine.settings.instant_seconds)
             self._check_interrupt()
             await self._strike("KSampler", step)
             await self._state(node_id, step, steps, "running")
@@ -238,9 +238,10 @@ class Execution:
                 self._machine.exit_now()
                 await asyncio.Event().wait()  # Nothing runs on a machine that is gone.
 
-    async def _pause(self, seconds: float) -> None:
-        if seconds > 0 and not self._machine.settings.instant:
-            await asyncio.sleep(seconds)
+    async def _pause(self, seconds: float, instantly: float = 0.0) -> None:
+        lasts = instantly if self._machine.settings.instant else seconds
+        if lasts > 0:
+            await asyncio.sleep(lasts)
 
     def _check_interrupt(self) -> None:
         if self._machine.interrupt.is_set():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
+from pathlib import Path
 
 import msgspec
 
@@ -28,8 +29,10 @@ class Run(msgspec.Struct, kw_only=True):
 class RunLog:
     """The last runs in the order in which they were posted, and counters of everything."""
 
-    def __init__(self, kept: int = 100_000) -> None:
+    def __init__(self, kept: int = 100_000, journal: str = "") -> None:
+        """``journal`` names a file that outlives the server: a line of JSON for each run, as it starts."""
         self._runs: deque[Run] = deque(maxlen=kept)
+        self._journal = Path(journal) if journal else None
         self.counters: Counter[str] = Counter()
 
     def posted(self, prompt_id: str, client_id: str | None, number: float, monotonic: float) -> Run:
@@ -47,6 +50,9 @@ class RunLog:
         run.started_monotonic = time.monotonic()
         run.outcome = "running"
         self.counters["started"] += 1
+        if self._journal is not None:
+            with self._journal.open("ab") as out:
+                out.write(msgspec.json.encode(run) + b"\n")
 
     def succeeded(self, run: Run) -> None:
         """Note that its success event goes out now."""

@@ -45,7 +45,7 @@ class ComfyUISandbox:
 
     def _reset(self) -> None:
         self.faults = Faults()
-        self.runs = RunLog()
+        self.runs = RunLog(journal=self.settings.journal)
         self._sockets = Sockets()
         self._files = Files(self.settings.kept_bytes)
         self._machine = Machine(

@@ -21,6 +21,9 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         Meta(description="Answer at once with 64x64 images from a cache and few frames, for benchmarks."),
     ] = False
+    instant_seconds: Annotated[
+        float, Meta(description="With `instant`: the time that a job takes all the same.", ge=0)
+    ] = 0.0
     previews: Annotated[
         bool, Meta(description="Send a preview at every sampler step, as --preview-method does.")
     ] = False
@@ -34,4 +37,7 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     kept_bytes: Annotated[
         int, Meta(description="Bytes of output images kept in memory; the oldest go first.", ge=0)
     ] = 256 * 1024**2
+    journal: Annotated[
+        str, Meta(description="File to which each job is appended as it starts to run; empty = none.")
+    ] = ""
     kept_history: Annotated[int, Meta(description="History entries kept.", ge=1)] = 10_000

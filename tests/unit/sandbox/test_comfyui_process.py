@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from services.sandbox.comfyui import Fault, FaultKind
 from tests.harness.waiting import eventually
@@ -15,10 +17,16 @@ from tests.harness.waiting import eventually
 MODULE = [sys.executable, "-m", "services.sandbox.comfyui"]
 
 
+#: A graph of one node that draws nothing, and one that shows it.
+EMPTY = '{"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}}'
+SHOW = '{"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}'
+PROMPT = f'{{"prompt_id": "8c5b1c0e-2f1d-4d7a-9a57-7d2f0b6f3c11", "prompt": {{"1": {EMPTY}, "2": {SHOW}}}}}'
+
+
 @contextmanager
-def running() -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process and its address, which it prints."""
-    with subprocess.Popen([*MODULE, "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*MODULE, "--port", "0", *options], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         try:
@@ -48,15 +56,22 @@ def test_the_exit_fault_ends_the_process_at_once() -> None:
     with running() as (process, url):
         fault = Fault(kind=FaultKind.EXIT, node_type="EmptyImage")
         post(f"{url}/sandbox/faults", f'{{"kind": "{fault.kind}", "node_type": "{fault.node_type}"}}')
-        empty = (
-            '{"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}}'
-        )
-        save = '{"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}'
         try:
-            post(f"{url}/prompt", f'{{"prompt": {{"1": {empty}, "2": {save}}}}}')
+            post(f"{url}/prompt", PROMPT)
         except (urllib.error.URLError, ConnectionError):
             pass  # it may die before it has answered
         assert eventually(lambda: process.poll()) == 137
+
+
+def test_its_journal_outlives_it_and_names_each_run(tmp_path: Path) -> None:
+    """Who counts runs must not lose those of a server that was killed."""
+    journal = tmp_path / "runs.jsonl"
+    with running("--instant", "--journal", str(journal)) as (process, url):
+        post(f"{url}/prompt", PROMPT)
+        eventually(lambda: journal.exists() and journal.read_text(encoding="utf-8"))
+        process.kill()
+    (line,) = journal.read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["prompt_id"] == "8c5b1c0e-2f1d-4d7a-9a57-7d2f0b6f3c11"
 
 
 def test_its_options_are_explained() -> None:
