@@ -12,6 +12,7 @@ import secrets
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from services.chassis import metrics as m
 from services.chassis.clock import Clock
@@ -23,8 +24,10 @@ from services.contracts.events import GenerationRequested, InputImage
 from services.ingest_bot import decide, wording
 from services.ingest_bot.decide import Command, Draft
 from services.ingest_bot.images import ImageFacts, inspect
+from services.ingest_bot.in_hand import InHand
 from services.ingest_bot.policy import Policy
 from services.ingest_bot.ports import Attachment, Conversation, InputStore, RequestSink
+from services.ingest_bot.recent import RecentRequests
 from services.ingest_bot.refusals import CommandError, Refusal
 from services.ingest_bot.templates.catalogue import Catalogue
 
@@ -46,6 +49,8 @@ class Intake:
         store: InputStore,
         metrics: m.Metrics,
         clock: Clock,
+        recent: RecentRequests,
+        in_hand: InHand,
         *,
         hold_seconds: float = HOLD_SECONDS,
     ) -> None:
@@ -55,36 +60,21 @@ class Intake:
         self._store = store
         self._metrics = metrics
         self._clock = clock
+        self._recent = recent
+        self._in_hand = in_hand
         self._hold_seconds = hold_seconds
-        self._open = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._closing = False
 
     async def take(self, command: Command, talk: Conversation, attached: Sequence[Attachment] = ()) -> None:
         """Handle one command to its answer."""
-        if self._closing:
-            await talk.refuse(wording.RESTARTING)
+        if self._in_hand.closing:
+            await talk.tell(wording.RESTARTING)
             return
-        self._open += 1
-        self._idle.clear()
         outcome = "failed"
-        try:
-            outcome = await self._take(command, talk, attached)
-        finally:
-            self._metrics.count(m.COMMANDS, command.name, outcome)
-            self._open -= 1
-            if self._open == 0:
-                self._idle.set()
-
-    async def close(self, deadline_seconds: float) -> None:
-        """Take no new command, and wait for those in hand, up to the deadline."""
-        self._closing = True
-        try:
-            async with asyncio.timeout(deadline_seconds):
-                await self._idle.wait()
-        except TimeoutError:
-            log.error("commands_abandoned", commands=self._open, after_seconds=deadline_seconds)
+        with self._in_hand.one():
+            try:
+                outcome = await self._take(command, talk, attached)
+            finally:
+                self._metrics.count(m.COMMANDS, command.name, outcome)
 
     async def _take(self, command: Command, talk: Conversation, attached: Sequence[Attachment]) -> str:
         now = self._clock()
@@ -98,27 +88,36 @@ class Intake:
                 await talk.hold(wording.holding(ready))
                 sizes, inputs = await self._copy(attached)
                 ready = self._draft(replace(command, images=sizes), seed)
-            event = decide.request(
-                ready,
-                self._policy,
-                request_id=talk.request_id,
-                reply_to=talk.reply_to(),
-                now=now,
-                inputs=inputs,
-            )
+            event = self._request(ready, talk, now, inputs)
             await self._send_in_time(event, ready, talk)
         except CommandError as error:
-            await talk.refuse(error.message)
+            await talk.tell(error.message)
             return "refused"
         except EventTooLarge:
-            await talk.refuse(wording.TOO_LONG)
+            await talk.tell(wording.TOO_LONG)
             return "refused"
         except (SendFailed, ObjectStoreError) as error:
             log.error("command_failed", request_id=talk.request_id, why=str(error))
-            await talk.refuse(wording.NOT_QUEUED)
+            await talk.tell(wording.NOT_QUEUED)
             return "failed"
+        self._recent.add(event)
         await talk.acknowledge(wording.queued(event))
         return "requested"
+
+    def _request(
+        self, ready: Draft, talk: Conversation, now: datetime, inputs: list[InputImage]
+    ) -> GenerationRequested:
+        reply_to = talk.reply_to()
+        plan = decide.plan_of(reply_to.user_id, talk.role_ids(), self._policy)
+        return decide.request(
+            ready,
+            self._policy,
+            request_id=talk.request_id,
+            reply_to=reply_to,
+            now=now,
+            inputs=inputs,
+            plan=plan,
+        )
 
     def _draft(self, command: Command, seed: int) -> Draft:
         drafted = decide.draft(command, self._catalogue, self._policy, random_seed=seed)

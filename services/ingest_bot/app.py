@@ -15,10 +15,14 @@ from services.chassis.object_store import (
 )
 from services.chassis.settings import SettingsError, load
 from services.chassis.stage import Stage, run_stage, settings_or_exit
-from services.contracts.events import GenerationRequested
-from services.contracts.topics import REQUESTS
+from services.contracts.events import CancellationRequested, GenerationRequested
+from services.contracts.topics import CANCELLATIONS, REQUESTS
 from services.ingest_bot.adapters.discord_bot import Bot
+from services.ingest_bot.adapters.open_messages import OriginalMessages
 from services.ingest_bot.agents import Intake
+from services.ingest_bot.in_hand import InHand
+from services.ingest_bot.recall import Recall
+from services.ingest_bot.recent import RecentRequests
 from services.ingest_bot.settings import IngestSettings
 from services.ingest_bot.templates.catalogue import Catalogue
 from services.ingest_bot.templates.load import load_catalogue
@@ -34,17 +38,23 @@ def compose(stage: Stage, settings: IngestSettings, *, catalogue: Catalogue, sto
     async def send(request: GenerationRequested) -> None:
         await stage.outbox.send(request, None)
 
+    async def send_cancellation(cancellation: CancellationRequested) -> None:
+        await stage.outbox.send(cancellation, None)
+
     async def keep(key: str, data: bytes, content_type: str) -> None:
         await asyncio.to_thread(store.put, key, data, content_type)
 
-    intake = Intake(catalogue, settings.policy(), send, keep, stage.metrics, stage.clock)
-    bot = Bot(intake, catalogue, settings, stage.metrics, stage.health)
+    policy, recent, in_hand, messages = settings.policy(), RecentRequests(), InHand(), OriginalMessages()
+    intake = Intake(catalogue, policy, send, keep, stage.metrics, stage.clock, recent, in_hand)
+    recall = Recall(send_cancellation, messages, recent, in_hand, policy, stage.metrics, stage.clock)
+    bot = Bot(intake, recall, catalogue, settings, stage.metrics, stage.health)
 
     async def stop() -> None:
-        await intake.close(DRAIN_SECONDS)  # while still connected, so that new commands are answered too
+        await in_hand.close(DRAIN_SECONDS)  # while still connected, so that new commands are answered too
         await bot.close()
+        await messages.close()
 
-    stage.topics = (REQUESTS,)  # so that the stage waits for it before users can ask
+    stage.topics = (REQUESTS, CANCELLATIONS)  # so that the stage waits for them before users can ask
     stage.background.append(bot.run_until_closed)
     stage.on_stop.append(stop)
 

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
-from services.contracts.events import GenerationRequested, InputImage, JobSpec, ReplyTo
+from services.contracts.errors import ErrorCode
+from services.contracts.events import (
+    CancellationRequested,
+    GenerationRequested,
+    InputImage,
+    JobSpec,
+    ReplyTo,
+)
 from services.ingest_bot.command_line import CommandLine, Flag, canonical, parse, value_of
 from services.ingest_bot.policy import Policy
 from services.ingest_bot.refusals import CommandError, Refusal
 from services.ingest_bot.templates.catalogue import Catalogue
 from services.ingest_bot.templates.manifest import IMAGES, MODEL, NEGATIVE, SEED, WORKFLOW
 from services.ingest_bot.templates.workflow import Bound, Workflow
+
+#: Discord's snowflakes count milliseconds from here.
+_DISCORD_EPOCH = datetime(2015, 1, 1, tzinfo=UTC)
+#: A request whose lifetime is over still has to be ended, and its user told.
+_ENDING = timedelta(minutes=1)
+FREE = "free"
+NOT_YOURS = "Only the person who asked for these images can cancel them."
+OVER = "This request is over, so there is nothing left to cancel."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +93,7 @@ def request(
     reply_to: ReplyTo,
     now: datetime,
     inputs: list[InputImage],
-    plan: str = "free",
+    plan: str = FREE,
 ) -> GenerationRequested:
     """The request of a draft."""
     return GenerationRequested(
@@ -95,6 +110,30 @@ def request(
         plan=plan,
         notes=ready.notes,
     )
+
+
+def plan_of(user_id: str, role_ids: Collection[str], policy: Policy) -> str:
+    """The plan of a user with these roles."""
+    return next((plan for holder, plan in policy.plans if holder == user_id or holder in role_ids), FREE)
+
+
+def take_back(
+    request_id: str, user_id: str, asker_id: str | None, now: datetime, policy: Policy
+) -> CancellationRequested | Refusal:
+    """What comes of a press of a request's button by a user.
+
+    Args:
+        request_id: a snowflake, which says when the request was made.
+        asker_id: whose request it is; none where that is not known here.  The dispatcher checks it again.
+    """
+    if asker_id not in (None, user_id):
+        return Refusal(code=ErrorCode.INVALID_COMMAND, message=NOT_YOURS)
+    made_at = _DISCORD_EPOCH + timedelta(milliseconds=int(request_id) >> 22)
+    if (
+        now > made_at + policy.lifetime + _ENDING
+    ):  # its token had expired, so that no edit took the button away
+        return Refusal(code=ErrorCode.EXPIRED, message=OVER)
+    return CancellationRequested(request_id=request_id, user_id=user_id, requested_at=now)
 
 
 def _line(command: Command, catalogue: Catalogue, policy: Policy) -> CommandLine:

@@ -1,22 +1,40 @@
-"""What the bot's shell needs of the outside: a conversation with one user, a place for requests, one for images."""
+"""What the bot's shell needs of the outside: conversations, topics, a place for images, a look at messages."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from services.contracts.events import GenerationRequested, ReplyTo
+from services.contracts.events import CancellationRequested, GenerationRequested, ReplyTo
 
 
 class RequestSink(Protocol):
     """Takes requests."""
 
-    async def __call__(self, request: GenerationRequested) -> None:
+    async def __call__(self, request: GenerationRequested, /) -> None:
         """Return when the broker has it.
 
         Raises:
             SendFailed: the broker did not acknowledge.
             EventTooLarge: the request is over what the bus carries.
         """
+
+
+class CancellationSink(Protocol):
+    """Takes cancellations."""
+
+    async def __call__(self, cancellation: CancellationRequested, /) -> None:
+        """Return when the broker has it.
+
+        Raises:
+            SendFailed: the broker did not acknowledge.
+        """
+
+
+class OpenMessages(Protocol):
+    """Knows how requests stand, as far as their users were told."""
+
+    async def is_open(self, reply_to: ReplyTo) -> bool:
+        """Whether the request's message still has its button; also where Discord does not say.  Never raises."""
 
 
 class InputStore(Protocol):
@@ -59,11 +77,20 @@ class Conversation(Protocol):
     def reply_to(self) -> ReplyTo:
         """Where later answers go."""
 
-    async def refuse(self, text: str) -> None:
-        """Say why there is no request: to the user alone, or in place of what was said before."""
+    def role_ids(self) -> tuple[str, ...]:
+        """The user's roles in the server where it is; none in a direct message."""
+
+    async def tell(self, text: str) -> None:
+        """Say something to the user alone, or in place of what was said before, which then offers nothing any more."""
+
+    async def think(self) -> None:
+        """Answer in time that something will be said to the user alone; nothing where it was answered before."""
 
     async def hold(self, text: str) -> None:
-        """Answer in time that the command is being worked on; nothing where it was answered before."""
+        """Answer in time that the command is being worked on; nothing where it was answered before.
+
+        The message offers to cancel, as its successors do until the end.
+        """
 
     async def acknowledge(self, text: str) -> None:
         """Answer that the request is queued; nothing where it was answered before.

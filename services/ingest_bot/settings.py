@@ -44,6 +44,13 @@ class IngestSettings(StageSettings, frozen=True, kw_only=True):
             pattern="^[0-9]*$",
         ),
     ] = ""
+    discord_plans: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^\s*[0-9]{1,20}=[a-z][a-z0-9_-]{0,31}\s*$")], ...],
+        Meta(
+            description="Who has which plan, such as 123=pro,456=team: ids of users and of roles, of which the first "
+            "that fits counts; everybody else has the plan free."
+        ),
+    ] = ()
     workflows_dirs: Annotated[
         tuple[str, ...],
         Meta(description="Further folders of workflows; a name again replaces the one that ships."),
@@ -60,7 +67,9 @@ class IngestSettings(StageSettings, frozen=True, kw_only=True):
 
     def policy(self) -> Policy:
         """The limits among them, as the core takes them."""
+        plans = (entry.strip().partition("=") for entry in self.discord_plans)
         return Policy(
+            plans=tuple((holder, plan) for holder, _, plan in plans),
             prompt_chars=self.prompt_max_chars,
             images=self.images_max,
             lifetime=timedelta(seconds=self.request_lifetime_seconds),

@@ -16,6 +16,16 @@ TOO_LONG = "This command is too long to queue; please shorten it."
 BROKEN = "Something went wrong on our side; if no images follow, please try again."
 OUTDATED = "Your Discord still shows an older form of this command; reload it, then send the command again."
 
+_IN_ANY_CASE = "  If it has ended by then, nothing changes; its message says how it ends."
+CANCELLING = f"I have asked for this request to be stopped.{_IN_ANY_CASE}"
+NOT_CANCELLED = (
+    "I could not pass this on: our own systems do not answer.  Nothing was cancelled; please try again soon."
+)
+RESTARTING_CANCEL = "I am restarting, so nothing was cancelled; please try again in a few seconds."
+NOTHING_TO_CANCEL = (
+    "I know of no unfinished request of yours.  If one is open, press the Cancel button under its message."
+)
+
 LIMIT = 2000  #: characters of a Discord message
 _MARKDOWN = frozenset("\\*_~`|>#<[]")
 
@@ -28,6 +38,12 @@ def queued(request: GenerationRequested) -> str:
 def holding(draft: Draft) -> str:
     """The first answer to a command that takes longer to queue than Discord waits."""
     return _with_notes("Queueing", draft.command_string, draft.notes)
+
+
+def cancelling(command_string: str) -> str:
+    """The answer to ``/cancel``, which says what it took to be meant."""
+    before, after = "I have asked for **", f"** to be stopped.{_IN_ANY_CASE}"
+    return before + _clipped(escape(command_string), LIMIT - len(before) - len(after)) + after
 
 
 def escape(text: str) -> str:

@@ -12,9 +12,13 @@ from services.chassis.clock import system_clock
 from services.chassis.health import Health
 from services.chassis.metrics import Metrics
 from services.chassis.settings import load
-from services.contracts.events import GenerationRequested
+from services.contracts.events import CancellationRequested, GenerationRequested
 from services.ingest_bot.adapters.discord_bot import Bot
+from services.ingest_bot.adapters.open_messages import OriginalMessages
 from services.ingest_bot.agents import Intake
+from services.ingest_bot.in_hand import InHand
+from services.ingest_bot.recall import Recall
+from services.ingest_bot.recent import RecentRequests
 from services.ingest_bot.settings import IngestSettings
 from services.ingest_bot.templates.catalogue import Catalogue
 from services.ingest_bot.templates.load import load_catalogue
@@ -49,6 +53,7 @@ class RunningBot:
     ) -> None:
         self.discord = discord
         self.sent: list[GenerationRequested] = []
+        self.cancelled: list[CancellationRequested] = []
         self.sends: asyncio.Queue[float] = asyncio.Queue()
         self.stored: dict[str, tuple[bytes, str]] = {}
         self.gate = asyncio.Event()
@@ -60,16 +65,20 @@ class RunningBot:
             IngestSettings,
             {"DISCORD_TOKEN": BOT_TOKEN, "DISCORD_API_BASE_URL": discord.api_base_url, **env},
         )
+        self._build(settings, catalogue, hold_seconds)
+        self.bot = Bot(self.intake, self.recall, catalogue, settings, self.metrics, self.health)
+
+    def _build(self, settings: IngestSettings, catalogue: Catalogue, hold_seconds: float) -> None:
+        policy, recent, metrics = settings.policy(), RecentRequests(), self.metrics
+        self.in_hand, self.messages = InHand(), OriginalMessages()
         self.intake = Intake(
-            catalogue,
-            settings.policy(),
-            self._send,
-            self._store,
-            self.metrics,
-            system_clock,
+            catalogue, policy, self._send, self._store, metrics, system_clock, recent, self.in_hand,
             hold_seconds=hold_seconds,
-        )
-        self.bot = Bot(self.intake, catalogue, settings, self.metrics, self.health)
+        )  # fmt: skip
+        self.recall = Recall(
+            self._cancel, self.messages, recent, self.in_hand, policy, metrics, system_clock,
+            hold_seconds=hold_seconds,
+        )  # fmt: skip
 
     async def serve(self, prompt: str, **more: Any) -> Interaction:
         """Send ``/serve`` as a user and wait until it is answered."""
@@ -78,6 +87,14 @@ class RunningBot:
     async def send(self, command: str, options: Mapping[str, Any], **more: Any) -> Interaction:
         """Send a command as a user and wait until it is answered, or Discord gave up."""
         interaction_id = await self.discord.submit(USER, command, options, **more)
+        interaction = self.discord.world.interactions[interaction_id]
+        await self.discord.wait_for(lambda world: interaction.original or interaction.failed)
+        return interaction
+
+    async def press(self, user: str, message: Message) -> Interaction:
+        """Press the button of a message as a user and wait until that is answered."""
+        [[button]] = [row["components"] for row in message.components]
+        interaction_id = await self.discord.press(user, message.id, button["custom_id"])
         interaction = self.discord.world.interactions[interaction_id]
         await self.discord.wait_for(lambda world: interaction.original or interaction.failed)
         return interaction
@@ -101,6 +118,12 @@ class RunningBot:
             raise self.error
         self.sent.append(request)
         self.sends.put_nowait(time.perf_counter())
+
+    async def _cancel(self, cancellation: CancellationRequested) -> None:
+        await self.gate.wait()
+        if self.error:
+            raise self.error
+        self.cancelled.append(cancellation)
 
     async def _store(self, key: str, data: bytes, content_type: str) -> None:
         self.stored[key] = (data, content_type)
@@ -128,6 +151,7 @@ async def running(
     finally:
         bot.gate.set()
         await bot.bot.close()
+        await bot.messages.close()
         await asyncio.wait({task})
 
 

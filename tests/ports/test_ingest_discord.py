@@ -195,7 +195,7 @@ async def test_a_slow_broker_is_answered_for_in_time(sandbox: DiscordSandbox) ->
         assert bot.sent == []
         bot.gate.set()
         await eventually_async(lambda: bot.sent)
-        await bot.intake.close(5)
+        await bot.in_hand.close(5)
     assert [edit.content for edit in answer_to(interaction).history] == ["Queueing: **a boat**"]
 
 
@@ -272,10 +272,10 @@ async def test_commands_are_registered_once_and_again_only_when_they_differ(sand
     ("env", "scope", "count"),
     [
         ({"DISCORD_SYNC": "never"}, "", 0),
-        ({"DISCORD_SYNC_GUILD": GUILDS[1]}, GUILDS[1], 2),
+        ({"DISCORD_SYNC_GUILD": GUILDS[1]}, GUILDS[1], 3),
         ({"DISCORD_SYNC_GUILD": GUILDS[1]}, "", 0),
         ({"DISCORD_SHARD_COUNT": "3", "DISCORD_SHARD_IDS": "1"}, "", 0),
-        ({"DISCORD_SHARD_COUNT": "3", "DISCORD_SHARD_IDS": "1", "DISCORD_SYNC": "always"}, "", 2),
+        ({"DISCORD_SHARD_COUNT": "3", "DISCORD_SHARD_IDS": "1", "DISCORD_SYNC": "always"}, "", 3),
     ],
 )
 async def test_settings_say_who_registers_commands_and_where(
@@ -340,8 +340,8 @@ async def test_a_stopping_bot_answers_newcomers_and_finishes_what_it_has(bot: Ru
     """It stays connected while it drains, so nobody sees that the application did not respond."""
     bot.gate.clear()
     first_id = await bot.discord.submit(USER, "serve", {"prompt": "a boat"})
-    await eventually_async(lambda: bot.intake._open == 1)
-    closing = asyncio.create_task(bot.intake.close(10))
+    await eventually_async(lambda: bot.in_hand.count == 1)
+    closing = asyncio.create_task(bot.in_hand.close(10))
     await asyncio.sleep(0)
     late = answer_to(await bot.serve("a late boat"))
     assert (late.ephemeral, late.content) == (True, wording.RESTARTING)

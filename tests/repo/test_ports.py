@@ -20,6 +20,8 @@ SUITES = {
 #: Protocols that are no way to the outside: seams between two modules of one stage, or a library's side of one.
 SEAMS = {
     "RequestSink": "the bot's own outbox",
+    "CancellationSink": "the bot's own outbox",
+    "OpenMessages": "one look at a message, held to the loopback Discord in tests/ports/test_ingest_cancel.py",
     "InputStore": "the object store, one call of it",
     "Attachment": "discord.py's attachment, held to the loopback Discord in tests/ports/test_ingest_discord.py",
     "Conversation": "discord.py's interaction, held to the loopback Discord in tests/ports/test_ingest_discord.py",

@@ -11,6 +11,7 @@ import discord
 from services.chassis import metrics as m
 from services.chassis.logs import get_logger
 from services.contracts.events import ReplyTo
+from services.ingest_bot.adapters.cancel_button import cancel_view
 from services.ingest_bot.images import too_large
 from services.ingest_bot.refusals import CommandError
 
@@ -23,6 +24,7 @@ TOKEN_LIFE = timedelta(minutes=15)
 #: A second first answer: discord.py tries a call again whose answer was lost.
 _ALREADY_ANSWERED = 40060
 _CHUNK_BYTES = 64 * 1024
+_FAILURES = (discord.HTTPException, discord.InteractionResponded, aiohttp.ClientError, OSError)
 
 
 class DiscordConversation:
@@ -52,39 +54,53 @@ class DiscordConversation:
             filesize_limit=it.filesize_limit,
         )
 
-    async def refuse(self, text: str) -> None:
-        """To the user alone, or as an edit of what was said before."""
+    def role_ids(self) -> tuple[str, ...]:
+        """As Discord sent them; the objects of roles would need an intent and a cache."""
+        return tuple(map(str, getattr(self._interaction.user, "_roles", ())))
+
+    async def tell(self, text: str) -> None:
+        """To the user alone, or as an edit of what was said before, which loses its button."""
         if not self._interaction.response.is_done():
             code = await self._answer(text, ephemeral=True)
             if code != _ALREADY_ANSWERED:
                 return
         await self._edit(text)
 
+    async def think(self) -> None:
+        """A deferral that only the user sees, unless there was an answer."""
+        response = self._interaction.response
+        if response.is_done():
+            return
+        try:
+            await response.defer(ephemeral=True, thinking=True)
+        except _FAILURES as error:
+            self._failed("callback", error)
+        else:
+            self._metrics.count(m.DISCORD_CALLS, "callback", "2xx")
+
     async def hold(self, text: str) -> None:
         """A first answer for everybody, unless there was one."""
         if not self._interaction.response.is_done():
-            await self._answer(text, ephemeral=False)
+            await self._answer(text, ephemeral=False, view=cancel_view(self.request_id))
 
     async def acknowledge(self, text: str) -> None:
         """A first answer for everybody, unless there was one."""
         await self.hold(text)
 
-    async def _answer(self, text: str, *, ephemeral: bool) -> int:
+    async def _answer(self, text: str, **how: Any) -> int:
         """Returns Discord's error code; 0 where there was no error."""
         response = self._interaction.response
         try:
-            await response.send_message(
-                text, ephemeral=ephemeral, allowed_mentions=NOBODY, suppress_embeds=True
-            )
-        except (discord.HTTPException, discord.InteractionResponded, aiohttp.ClientError, OSError) as error:
+            await response.send_message(text, allowed_mentions=NOBODY, suppress_embeds=True, **how)
+        except _FAILURES as error:
             return self._failed("callback", error)
         self._metrics.count(m.DISCORD_CALLS, "callback", "2xx")
         return 0
 
     async def _edit(self, text: str) -> None:
         try:
-            await self._interaction.edit_original_response(content=text, allowed_mentions=NOBODY)
-        except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+            await self._interaction.edit_original_response(content=text, view=None, allowed_mentions=NOBODY)
+        except _FAILURES as error:
             self._failed("edit", error)
         else:
             self._metrics.count(m.DISCORD_CALLS, "edit", "2xx")

@@ -19,6 +19,7 @@ from services.chassis.logs import get_logger
 from services.chassis.settings import SettingsError
 from services.contracts.errors import RetryableError
 from services.ingest_bot import wording
+from services.ingest_bot.adapters.cancel_button import CancelButton
 from services.ingest_bot.adapters.conversation import (
     NOBODY,
     DiscordAttachment,
@@ -28,6 +29,7 @@ from services.ingest_bot.adapters.conversation import (
 from services.ingest_bot.adapters.slash_commands import SERVE, SERVE_HELP, register, serve_command, text_of
 from services.ingest_bot.agents import Intake
 from services.ingest_bot.decide import Command
+from services.ingest_bot.recall import CANCEL, Recall
 from services.ingest_bot.settings import IngestSettings
 from services.ingest_bot.templates.catalogue import Catalogue
 
@@ -48,6 +50,7 @@ class Bot(discord.AutoShardedClient):
     def __init__(
         self,
         intake: Intake,
+        recall: Recall,
         catalogue: Catalogue,
         settings: IngestSettings,
         metrics: m.Metrics,
@@ -68,6 +71,7 @@ class Bot(discord.AutoShardedClient):
             **sharding,
         )
         self._intake = intake
+        self._recall = recall
         self._settings = settings
         self.metrics = metrics
         self._health = health
@@ -76,7 +80,9 @@ class Bot(discord.AutoShardedClient):
         help_text = wording.help_text(catalogue)
         self.tree = _Tree(self)
         self.tree.add_command(serve_command(catalogue, self._serve))
+        self.tree.add_command(self._cancel_command())
         self.tree.add_command(_help_command(help_text))
+        self.add_dynamic_items(CancelButton)
 
     async def run_until_closed(self) -> None:
         """Log in and stay connected until `close`.
@@ -139,6 +145,18 @@ class Bot(discord.AutoShardedClient):
         else:
             self._health.ready()
 
+    async def cancel_pressed(self, interaction: Interaction, request_id: str) -> None:
+        """The button of a request was pressed, by whomever."""
+        asked = interaction.message.interaction_metadata if interaction.message else None
+        talk = DiscordConversation(interaction, self.metrics)
+        await self._recall.pressed(request_id, str(asked.user.id) if asked else None, talk)
+
+    def _cancel_command(self) -> app_commands.Command[Any, ..., None]:
+        async def cancel(interaction: Interaction) -> None:
+            await self._recall.newest(DiscordConversation(interaction, self.metrics))
+
+        return app_commands.Command(name=CANCEL, description="Take back your newest request", callback=cancel)
+
     async def _serve(self, interaction: Interaction, prompt: str, given: Mapping[str, Any]) -> None:
         assert self._downloads is not None, "made before the first shard connects"
         attached = [
@@ -174,7 +192,7 @@ class _Tree(app_commands.CommandTree[Bot]):
         else:
             log.error("command_broken", request_id=str(interaction.id), exc_info=error)
         text = wording.OUTDATED if isinstance(error, outdated) else wording.BROKEN
-        await DiscordConversation(interaction, self.client.metrics).refuse(text)
+        await DiscordConversation(interaction, self.client.metrics).tell(text)
 
 
 def _help_command(text: str) -> app_commands.Command[Any, ..., None]:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import io
 from datetime import timedelta
+from typing import Any, Generic, TypeVar
 
 from PIL import Image
 
 from services.chassis.clock import system_clock
 from services.chassis.metrics import Metrics
-from services.contracts.events import GenerationRequested, ReplyTo
+from services.contracts.events import CancellationRequested, GenerationRequested, ReplyTo
 from services.ingest_bot.agents import Intake
 from services.ingest_bot.decide import Command
 from services.ingest_bot.images import too_large
+from services.ingest_bot.in_hand import InHand
 from services.ingest_bot.policy import Policy
+from services.ingest_bot.recall import Recall
+from services.ingest_bot.recent import RecentRequests
 from services.ingest_bot.refusals import CommandError
 from services.ingest_bot.templates.load import load_catalogue
 
 CATALOGUE = load_catalogue()
+E = TypeVar("E")
 
 
 def picture(format: str = "PNG", size: tuple[int, int] = (64, 32)) -> bytes:
@@ -31,25 +36,37 @@ def picture(format: str = "PNG", size: tuple[int, int] = (64, 32)) -> bytes:
 class FakeConversation:
     """Remembers what its user was told, in order, as ``(how, text)``."""
 
-    def __init__(self, request_id: str = "9") -> None:
+    def __init__(self, request_id: str = "9", user_id: str = "1", roles: tuple[str, ...] = ()) -> None:
         self.request_id = request_id
         self.told: list[tuple[str, str]] = []
+        self.user_id = user_id
+        self.roles = roles
+        self.thinking = False
         self.heard = asyncio.Event()
 
     def reply_to(self) -> ReplyTo:
         """Somewhere."""
         expires_at = system_clock() + timedelta(minutes=15)
         return ReplyTo(
-            user_id="1",
+            user_id=self.user_id,
             channel_id="2",
             application_id="3",
-            interaction_token="token",
+            interaction_token=f"token-{self.request_id}",
             token_expires_at=expires_at,
         )
 
-    async def refuse(self, text: str) -> None:
+    def role_ids(self) -> tuple[str, ...]:
+        """As the test says."""
+        return self.roles
+
+    async def tell(self, text: str) -> None:
         """Alone, or as an edit."""
         self._tell("edit" if self.told else "private", text)
+
+    async def think(self) -> None:
+        """Once, if nothing was said."""
+        self.thinking = self.thinking or not self.told
+        self.heard.set()
 
     async def hold(self, text: str) -> None:
         """Once."""
@@ -93,21 +110,35 @@ class FakeAttachment:
         return self._data
 
 
-class FakeTopic:
+class FakeTopic(Generic[E]):
     """A sink that remembers; ``open`` lets sends through, ``error`` fails them."""
 
     def __init__(self) -> None:
-        self.sent: list[GenerationRequested] = []
+        self.sent: list[E] = []
         self.open = asyncio.Event()
         self.open.set()
         self.error: Exception | None = None
 
-    async def __call__(self, request: GenerationRequested) -> None:
+    async def __call__(self, event: E, /) -> None:
         """Send."""
         await self.open.wait()
         if self.error:
             raise self.error
-        self.sent.append(request)
+        self.sent.append(event)
+
+
+class FakeMessages:
+    """Messages that have their button, but for those of ``ended`` requests."""
+
+    def __init__(self) -> None:
+        self.ended: set[str] = set()
+        self.looks: list[str] = []
+
+    async def is_open(self, reply_to: ReplyTo) -> bool:
+        """By the token, which the fake conversation names after the request."""
+        request_id = reply_to.interaction_token.removeprefix("token-")
+        self.looks.append(request_id)
+        return request_id not in self.ended
 
 
 class FakeStore:
@@ -125,31 +156,49 @@ class FakeStore:
 
 
 class World:
-    """An intake between the fakes."""
+    """An intake and a recall between the fakes."""
 
     def __init__(self, *, policy: Policy | None = None, hold_seconds: float = 60.0) -> None:
-        self.topic = FakeTopic()
+        self.policy = policy or Policy()
+        self.topic = FakeTopic[GenerationRequested]()
+        self.cancellations = FakeTopic[CancellationRequested]()
+        self.messages = FakeMessages()
         self.store = FakeStore()
         self.metrics = Metrics("ingest_bot")
+        self.recent = RecentRequests()
+        self.in_hand = InHand()
+        self.now = system_clock()
         self.intake = Intake(
             CATALOGUE,
-            policy or Policy(),
+            self.policy,
             self.topic,
             self.store,
             self.metrics,
             system_clock,
+            self.recent,
+            self.in_hand,
+            hold_seconds=hold_seconds,
+        )
+        self.recall = Recall(
+            self.cancellations,
+            self.messages,
+            self.recent,
+            self.in_hand,
+            self.policy,
+            self.metrics,
+            lambda: self.now,
             hold_seconds=hold_seconds,
         )
 
-    async def serve(self, prompt: str, *attached: FakeAttachment) -> FakeConversation:
+    async def serve(self, prompt: str, *attached: FakeAttachment, **talk: Any) -> FakeConversation:
         """Send a command and wait for its end."""
-        talk = FakeConversation()
-        await self.intake.take(serve(prompt), talk, attached)
-        return talk
+        talking = FakeConversation(**talk)
+        await self.intake.take(serve(prompt), talking, attached)
+        return talking
 
-    def counted(self, outcome: str) -> float:
+    def counted(self, outcome: str, command: str = "serve") -> float:
         """How many commands ended so."""
-        labels = {"stage": "ingest_bot", "command": "serve", "outcome": outcome}
+        labels = {"stage": "ingest_bot", "command": command, "outcome": outcome}
         return self.metrics.registry.get_sample_value("distillery_commands_total", labels) or 0.0
 
 

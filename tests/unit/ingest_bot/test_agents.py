@@ -97,7 +97,7 @@ async def test_an_unforeseen_error_counts_as_failed_and_frees_the_intake() -> No
     with pytest.raises(ZeroDivisionError):
         await world.serve("a boat")
     assert world.counted("failed") == 1
-    await asyncio.wait_for(world.intake.close(60), 5)
+    await asyncio.wait_for(world.in_hand.close(60), 5)
 
 
 async def test_an_attachment_is_held_copied_and_referred_to() -> None:
@@ -167,7 +167,7 @@ async def test_a_closing_intake_finishes_what_it_has_and_takes_nothing_new() -> 
     first = FakeConversation()
     taking = asyncio.create_task(world.intake.take(serve("a boat"), first))
     await asyncio.sleep(0)
-    closing = asyncio.create_task(world.intake.close(60))
+    closing = asyncio.create_task(world.in_hand.close(60))
     await asyncio.sleep(0)
     late = await world.serve("a late boat")
     assert late.told == [("private", wording.RESTARTING)]
@@ -185,7 +185,7 @@ async def test_a_closing_intake_does_not_wait_for_ever() -> None:
     world.topic.open.clear()
     taking = asyncio.create_task(world.intake.take(serve("a boat"), FakeConversation()))
     await asyncio.sleep(0)
-    await asyncio.wait_for(world.intake.close(0.01), 5)
+    await asyncio.wait_for(world.in_hand.close(0.01), 5)
     taking.cancel()
     await asyncio.wait({taking})
 

@@ -19,6 +19,7 @@ from services.ingest_bot.settings import IngestSettings
         ({}, "ingest_bot: DISCORD_TOKEN is not set and has no default"),
         ({"DISCORD_TOKEN": "t", "DISCORD_SHARD_IDS": "0,2"}, "ingest_bot: DISCORD_SHARD_IDS needs DISCORD_SHARD_COUNT"),
         ({"DISCORD_TOKEN": "t", "DISCORD_SYNC": "often"}, "ingest_bot: DISCORD_SYNC: Invalid enum value 'often'"),
+        ({"DISCORD_TOKEN": "t", "DISCORD_PLANS": "1=pro,me=pro"}, "ingest_bot: DISCORD_PLANS: "),
         ({"DISCORD_TOKEN": "t", "WORKFLOWS_DIRS": "/nowhere/at/all"}, "/nowhere/at/all: cannot be read"),
     ],
 )  # fmt: skip
@@ -32,6 +33,7 @@ def test_a_wrong_setting_ends_the_stage_with_one_sentence(
         "DISCORD_SHARD_IDS",
         "DISCORD_SHARD_COUNT",
         "DISCORD_SYNC",
+        "DISCORD_PLANS",
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("sys.argv", ["ingest_bot"])
@@ -60,9 +62,15 @@ def test_settings_become_the_policy() -> None:
     env = {
         "DISCORD_TOKEN": "t", "PROMPT_MAX_CHARS": "10", "IMAGES_MAX": "2", "REQUEST_LIFETIME_SECONDS": "60",
         "INPUT_MAX_BYTES": "2048", "INPUT_MAX_PIXELS": "4096",
+        "DISCORD_PLANS": "1=pro, 2=team",
     }  # fmt: skip
     assert load(IngestSettings, env).policy() == Policy(
-        prompt_chars=10, images=2, lifetime=timedelta(minutes=1), input_bytes=2048, input_pixels=4096
+        prompt_chars=10,
+        images=2,
+        lifetime=timedelta(minutes=1),
+        input_bytes=2048,
+        input_pixels=4096,
+        plans=(("1", "pro"), ("2", "team")),
     )
 
 
