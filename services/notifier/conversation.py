@@ -41,8 +41,8 @@ class Conversation:
     """Progress edits of one message: ``edit_spacing`` apart, the latest news only, none after `close`."""
 
     __slots__ = (
-        "_closed", "_editing", "_expires_at", "_latest", "_next_edit", "_policy", "_show", "_timer", "_timers",
-        "receipt", "turn",
+        "_closed", "_editing", "_expires_at", "_latest", "_next_edit", "_parts", "_policy", "_show", "_timer",
+        "_timers", "receipt", "turn",
     )  # fmt: skip
 
     def __init__(self, show: Show, timers: Timers, policy: Policy, expires_at: datetime) -> None:
@@ -51,6 +51,7 @@ class Conversation:
         self._policy = policy
         self._expires_at = expires_at
         self._latest: JobProgressed | None = None
+        self._parts: dict[int, JobProgressed] = {}
         self._next_edit: float | None = None
         self._timer: Handle | None = None
         self._editing: asyncio.Task[None] | None = None
@@ -62,9 +63,10 @@ class Conversation:
 
     def take(self, progress: JobProgressed, age: float) -> None:
         """Let news be shown when the message is due; ``age`` is the news's, in seconds.  Returns at once."""
-        if self._closed or not decide.is_news(progress, self._latest):
+        if self._closed or not decide.is_news(progress, self._parts.get(progress.part)):
             return
-        self._latest = progress
+        self._parts[progress.part] = progress
+        self._latest = decide.whole(self._parts)
         self._set_timer(age)
 
     async def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -167,6 +167,36 @@ def is_news(new: JobProgressed, old: JobProgressed | None) -> bool:
     return new.percent > old.percent
 
 
+def whole(parts: Mapping[int, JobProgressed]) -> JobProgressed:
+    """How a request stands, from the latest news of each part by its number; 0 is a request that is not split.
+
+    The part that has come farthest says the phase, but it is saved only once all are; the percent is of all together.
+    """
+    split = [news for part, news in parts.items() if part > 0]
+    if not split:
+        return parts[0]
+    percents = [_percent(news) for news in split]
+    total = max(len(split), *(news.parts for news in split))
+    phases = {news.phase for news in split}
+    if len(split) == total and phases == {Phase.SAVING}:
+        phase = Phase.SAVING
+    elif phases & {Phase.RUNNING, Phase.SAVING}:
+        phase = Phase.RUNNING
+    else:
+        phase = min(phases, key=lambda each: _ORDER.get(each, 0))
+    places = [news.queue_place for news in split if news.queue_place is not None]
+    etas = [news.eta_seconds for news in split if news.eta_seconds is not None]
+    return replace(
+        max(split, key=lambda news: news.progressed_at),
+        part=0,
+        phase=phase,
+        percent=sum(percents) // total,
+        attempt=min(news.attempt for news in split),
+        queue_place=min(places, default=None),
+        eta_seconds=max(etas, default=None),
+    )
+
+
 def wait_before_first_edit(age: float, policy: Policy) -> float:
     """Seconds until news of ``age`` seconds may be a message's first progress edit by this process.
 
@@ -174,6 +204,12 @@ def wait_before_first_edit(age: float, policy: Policy) -> float:
     fall back to what was before.
     """
     return policy.first_edit_wait if age < policy.edit_spacing else policy.edit_spacing
+
+
+def _percent(event: JobProgressed) -> int:
+    if event.phase is Phase.SAVING:
+        return 100
+    return event.percent if event.phase is Phase.RUNNING else 0
 
 
 def _rank(event: JobProgressed) -> tuple[int, int]:
