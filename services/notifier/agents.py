@@ -78,6 +78,8 @@ class Notifier:
         event = received.event
         if isinstance(event, JobProgressed):
             self._progressed(event, received.record)
+        elif (drawn := decide.part_drawn(event)) is not None:
+            self._progressed(drawn, received.record)
         elif (final := self._final_of(received)) is not None:
             await self._finish(final, received, self._delivery.deliver)
         else:

@@ -66,7 +66,7 @@ class Conversation:
         if self._closed or not decide.is_news(progress, self._parts.get(progress.part)):
             return
         self._parts[progress.part] = progress
-        self._latest = decide.whole(self._parts)
+        self._latest = decide.whole(self._parts, self._latest)
         self._set_timer(age)
 
     async def close(self) -> None:

@@ -167,16 +167,36 @@ def is_news(new: JobProgressed, old: JobProgressed | None) -> bool:
     return new.percent > old.percent
 
 
-def whole(parts: Mapping[int, JobProgressed]) -> JobProgressed:
+def part_drawn(event: Event | None) -> JobProgressed | None:
+    """The progress that is in a part's success: no end, and of a short part the only news."""
+    if not isinstance(event, JobCompleted) or event.final or not event.part:
+        return None
+    if event.outcome is not Outcome.SUCCEEDED:
+        return None
+    return JobProgressed(
+        request_id=event.request_id,
+        phase=Phase.SAVING,
+        progressed_at=event.completed_at,
+        reply_to=event.reply_to,
+        command_string=event.command_string,
+        attempt=event.attempt,
+        percent=100,
+        part=event.part,
+        parts=event.parts,
+    )
+
+
+def whole(parts: Mapping[int, JobProgressed], before: JobProgressed | None = None) -> JobProgressed:
     """How a request stands, from the latest news of each part by its number; 0 is a request that is not split.
 
-    The part that has come farthest says the phase, but it is saved only once all are; the percent is of all together.
+    The part that has come farthest says the phase, but it is saved only once all are; the percent is of all together,
+    and does not fall below what was said ``before`` when one part is tried again.
     """
     split = [news for part, news in parts.items() if part > 0]
     if not split:
         return parts[0]
-    percents = [_percent(news) for news in split]
     total = max(len(split), *(news.parts for news in split))
+    least = before.percent if before is not None and before.parts > 1 else 0
     phases = {news.phase for news in split}
     if len(split) == total and phases == {Phase.SAVING}:
         phase = Phase.SAVING
@@ -190,7 +210,7 @@ def whole(parts: Mapping[int, JobProgressed]) -> JobProgressed:
         max(split, key=lambda news: news.progressed_at),
         part=0,
         phase=phase,
-        percent=sum(percents) // total,
+        percent=max(least, sum(_percent(news) for news in split) // total),
         attempt=min(news.attempt for news in split),
         queue_place=min(places, default=None),
         eta_seconds=max(etas, default=None),

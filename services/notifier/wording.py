@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 
 from services.contracts.errors import ErrorCode
 from services.contracts.events import JobProgressed, Phase, Reason
@@ -133,7 +134,9 @@ def sentence(code: str) -> str:
 
 
 def _kept(keys: Sequence[str]) -> str:
-    folder = keys[0].rpartition("/")[0] if keys else ""
+    # Each part of a split request has a folder of its own, in one that is the request's.
+    levels = zip(*(key.split("/")[:-1] for key in keys), strict=False)
+    folder = "/".join(names[0] for names in takewhile(lambda names: len(set(names)) == 1, levels))
     return f"they are kept in the image store under {escape(folder or 'its root')[:200]}."
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.contracts.events import JobProgressed, Phase
+from services.contracts.events import JobProgressed, Outcome, Phase
 from services.notifier import decide, wording
 from tests.harness.waiting import eventually_async
 from tests.unit.notifier.world import NOON, REQUEST, World, completed, progressed
@@ -64,6 +64,23 @@ def test_parts_in_the_queue_say_the_first_place_and_the_last_end() -> None:
 def test_one_part_that_is_tried_again_does_not_begin_the_request_anew() -> None:
     """Its second attempt is its own."""
     assert whole(part(1, Phase.RUNNING, 10, attempt=2), part(2, Phase.RUNNING, 10)).attempt == 1
+
+
+def test_a_part_that_is_tried_again_takes_nothing_off_the_bar() -> None:
+    """The percent of a split request never falls: the other parts go on meanwhile."""
+    before = whole(part(1, Phase.RUNNING, 90), part(2, Phase.RUNNING, 30))
+    again = {1: part(1, Phase.STARTING, attempt=2), 2: part(2, Phase.RUNNING, 60)}
+    assert (before.percent, decide.whole(again, before).percent) == (40, 40)
+    assert decide.whole({**again, 2: part(2, Phase.SAVING)}, progressed(Phase.RUNNING, 99)).percent == 33
+
+
+async def test_a_part_that_was_drawn_counts_as_whole_though_it_told_of_no_progress(world: World) -> None:
+    """A short one is over before its first news; a part that failed is none."""
+    await world.handle(completed(final=False, part=1, parts=2, outcome=Outcome.FAILED))
+    await world.handle(completed(final=False, part=2, parts=2))
+    world.timers.advance(1.0)
+    await eventually_async(lambda: world.discord.edits)
+    assert "50 %" in world.discord.originals[TOKEN].content
 
 
 async def test_the_parts_of_a_request_are_shown_in_one_message(world: World) -> None:

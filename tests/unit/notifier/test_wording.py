@@ -191,3 +191,9 @@ def test_a_store_without_links_says_where_the_images_are() -> None:
     """A folder has no address that a user could open."""
     text = wording.links([None, None], ["images/r/0.png", "images/r/1.png"])
     assert text == "The images are too large for Discord; they are kept in the image store under images/r."
+
+
+def test_the_images_of_a_split_request_are_where_all_its_parts_are() -> None:
+    """Not in the folder of its first part alone."""
+    text = wording.links([None, None], ["images/r/1-of-2/0.png", "images/r/2-of-2/0.png"])
+    assert text.endswith("under images/r.")
