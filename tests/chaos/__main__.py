@@ -7,6 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import msgspec
+
 from services.chassis.settings import SettingsError, describe, load
 from services.launcher.brokers.broker import BrokerError
 from tests.chaos.report import table
@@ -33,6 +35,7 @@ def main() -> None:
         outcome = prove(settings, folder, say)
     except (BrokerError, AssertionError) as error:
         sys.exit(f"chaos: the run could not be finished: {error}")
+    (folder / "history.json").write_bytes(msgspec.json.encode(outcome.history))
     (ROOT / "build").mkdir(exist_ok=True)
     (ROOT / "build" / "chaos.json").write_text(json.dumps(outcome.figures, indent=2) + "\n", encoding="utf-8")
     print(table(outcome.figures, outcome.violations))

@@ -118,7 +118,7 @@ def recorded(request: str, *, finished: bool = False) -> Recorded:
     return Recorded(place=place("jobs", request), at=at(request, step), request_id=request, finished=finished)
 
 
-def dispatched(request: str, attempt: int = 1, worker: str = "gpu_worker-1") -> Dispatched:
+def dispatched(request: str, attempt: int = 1, worker: str = "gpu_worker-1", part: int = 0) -> Dispatched:
     """An attempt."""
     return Dispatched(
         place=place("dispatched", request),
@@ -126,6 +126,7 @@ def dispatched(request: str, attempt: int = 1, worker: str = "gpu_worker-1") -> 
         request_id=request,
         dispatch_id=f"{request}/{attempt}",
         worker_id=worker,
+        part=part,
     )
 
 

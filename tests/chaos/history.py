@@ -65,6 +65,7 @@ class Dispatched:
     request_id: str
     dispatch_id: str
     worker_id: str
+    part: int = 0  #: of a split request, from 1; 0 is all of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ from services.contracts.events import (
     RequestModerated,
     Verdict,
 )
-from services.contracts.topics import JOBS, TOPIC_NAMES, WORKERS, load_topics
+from services.contracts.topics import BACKLOGS, JOBS, TOPIC_NAMES, WORKERS, load_topics
 from services.launcher.brokers.broker import client_config
 from services.notifier.decide import nonce
 from services.sandbox.discord.client import SandboxDiscord
@@ -57,10 +57,14 @@ _SAMPLE_SECONDS = 1.0
 _ASK_SECONDS = 5.0
 
 
+#: Followed by every process of its readers, without a group.
+_FOLLOWED = (BACKLOGS, WORKERS)
+
+
 def readers() -> dict[str, tuple[str, ...]]:
-    """The groups by the topic that they read; what is only read back, or by a person, is left out."""
+    """The stages by the topic that they read; what is only read back, or by a person, is left out."""
     return {
-        name: tuple(group for group in topic.consumers if group in GROUPS)
+        name: tuple(stage for stage in topic.consumers if stage in GROUPS)
         for name, topic in load_topics().items()
         if name != JOBS
     }
@@ -126,8 +130,8 @@ class Commits:
 def _read_by(group: str, prefix: str) -> list[TopicPartition]:
     return [
         TopicPartition(prefix + name, partition)
-        for name, groups in readers().items()
-        if group in groups
+        for name, stages in readers().items()
+        if group in stages and name not in _FOLLOWED
         for partition in range(load_topics()[name].partitions)
     ]
 
@@ -140,7 +144,7 @@ class Topics:
 
     def ends(self) -> dict[str, dict[int, int]]:
         """The end of every partition that a group reads."""
-        spans = self._log.spans({topic: None for topic, groups in readers().items() if groups})
+        spans = self._log.spans({topic: None for topic, stages in readers().items() if stages})
         ends: dict[str, dict[int, int]] = {}
         for span in spans:
             ends.setdefault(span.topic, {})[span.partition] = span.stop
@@ -186,7 +190,7 @@ class Facts:
             case RequestModerated():
                 self._add("moderated", _moderated(event, where))
             case JobRecorded():
-                finished = event.state is JobState.FINISHED
+                finished = event.state is JobState.FINISHED and event.part == 0
                 self._add(
                     "recorded", Recorded(request_id=event.request.request_id, finished=finished, **where)
                 )
@@ -218,7 +222,11 @@ def _moderated(event: RequestModerated, where: Mapping[str, Any]) -> Moderated:
 
 def _dispatched(event: JobDispatched, where: Mapping[str, Any]) -> Dispatched:
     return Dispatched(
-        request_id=event.request_id, dispatch_id=event.dispatch_id, worker_id=event.worker_id, **where
+        request_id=event.request_id,
+        dispatch_id=event.dispatch_id,
+        worker_id=event.worker_id,
+        part=event.part,
+        **where,
     )
 
 
@@ -315,5 +323,5 @@ def lags(commits: Iterable[Commit], ends: Mapping[str, Mapping[int, int]]) -> tu
         for topic, groups in readers().items()
         for group in groups
         for partition, end in ends.get(topic, {}).items()
-        if end and topic != WORKERS
+        if end and topic not in _FOLLOWED
     )

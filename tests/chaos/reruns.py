@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
 
-from tests.chaos.history import History, Incident, Run
+from tests.chaos.history import Dispatched, History, Incident, Run
 from tests.chaos.schedule import Kind
 
 #: Seconds by which the instants of two processes may differ: one writes down what it did a moment after it.
@@ -20,23 +19,25 @@ FAILED = "retryable_failure"
 
 
 @dataclass(frozen=True, slots=True)
-class _Runs:
+class _Known:
     """What the runs are looked up by."""
 
-    request_of: dict[str, str] = field(default_factory=dict)  #: by prompt id, which is the dispatch id
-    worker_of: dict[str, str] = field(default_factory=dict)
-    retryable: frozenset[str] = frozenset()  #: dispatch ids of attempts that ended in a retryable failure
+    attempts: dict[str, Dispatched]  #: by prompt id, which is the dispatch id
+    retryable: frozenset[str]  #: dispatch ids of attempts that ended in a retryable failure
 
 
 def repeated(history: History) -> Iterator[tuple[str, Run, Run, str]]:
-    """Every run that followed another of the same request: the request, both, and why; "" where nothing explains it."""
+    """Every run of what had been run before: the request, the run before, this one, and why; "" for no reason."""
     known = _known(history)
     by_request: dict[str, list[Run]] = defaultdict(list)
-    for run in history.runs:
-        by_request[known.request_of.get(run.prompt_id, run.prompt_id)].append(run)
-    for request_id, runs in by_request.items():
-        for run, again in pairwise(sorted(runs, key=lambda run: run.posted_at)):
-            yield request_id, run, again, _why(run, again, known, history.incidents)
+    for run in sorted(history.runs, key=lambda run: run.posted_at):
+        attempt = known.attempts.get(run.prompt_id)
+        earlier = by_request[attempt.request_id if attempt else run.prompt_id]
+        before = next((one for one in reversed(earlier) if _overlap(one, run, known)), None)
+        if before is not None:
+            request_id = attempt.request_id if attempt else run.prompt_id
+            yield request_id, before, run, _why(before, run, known, history.incidents)
+        earlier.append(run)
 
 
 def unexplained(history: History) -> Iterator[tuple[str, Run, Run]]:
@@ -49,10 +50,9 @@ def explanations(history: History) -> Counter[str]:
     return Counter(why for _, _, _, why in repeated(history))
 
 
-def _known(history: History) -> _Runs:
-    return _Runs(
-        request_of={event.dispatch_id: event.request_id for event in history.dispatched},
-        worker_of={event.dispatch_id: event.worker_id for event in history.dispatched},
+def _known(history: History) -> _Known:
+    return _Known(
+        attempts={event.dispatch_id: event for event in history.dispatched},
         retryable=frozenset(
             event.dispatch_id
             for event in history.completed
@@ -61,11 +61,19 @@ def _known(history: History) -> _Runs:
     )
 
 
-def _why(run: Run, again: Run, known: _Runs, incidents: tuple[Incident, ...]) -> str:
+def _overlap(run: Run, again: Run, known: _Known) -> bool:
+    """Whether both draw the same images: the same part, or one draws all."""
+    parts = [
+        known.attempts[one.prompt_id].part if one.prompt_id in known.attempts else 0 for one in (run, again)
+    ]
+    return parts[0] == parts[1] or 0 in parts
+
+
+def _why(run: Run, again: Run, known: _Known, incidents: tuple[Incident, ...]) -> str:
     """The attempt's own failure, or what struck its worker between the two runs."""
     if run.prompt_id in known.retryable:
         return FAILED
-    worker = known.worker_of.get(run.prompt_id, "")
+    worker = known.attempts[run.prompt_id].worker_id if run.prompt_id in known.attempts else ""
     for incident in incidents:
         if incident.since > again.posted_at + SLACK or incident.until < run.posted_at - SLACK:
             continue

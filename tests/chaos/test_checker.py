@@ -25,6 +25,7 @@ from tests.chaos.reruns import explanations
 from tests.chaos.schedule import Kind
 
 CLEAN = h.clean()
+RERUN = {"gpu_reruns_unexplained"}
 
 
 def names(history: History) -> set[str]:
@@ -228,6 +229,19 @@ def test_a_rerun_after_its_workers_end_or_failure_is_explained(explained: Histor
     """The same second run, with what allows it between the two."""
     assert check(explained) == []
     assert explanations(explained).total() == 1
+
+
+@pytest.mark.parametrize(("parts", "broken"), [((1, 2), set()), ((1, 1), RERUN), ((0, 2), RERUN)])
+def test_parts_of_a_split_request_are_runs_of_their_own(parts: tuple[int, int], broken: set[str]) -> None:
+    """Two parts are no repetition; a part drawn again is one, and so is a part of what was drawn whole."""
+    split = tuple(h.dispatched("r0", number, part=part) for number, part in enumerate(parts, start=1))
+    runs = (h.run("r0", 1), h.run("r0", 2, "comfyui-2"))
+    history = replace(
+        CLEAN,
+        dispatched=(*without(CLEAN.dispatched, "r0"), *split),
+        runs=(*(run for run in CLEAN.runs if not run.prompt_id.startswith("r0/")), *runs),
+    )
+    assert names(history) == broken
 
 
 def test_repetitions_of_every_record_break_nothing() -> None:
