@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
@@ -38,6 +39,8 @@ class Faults:
         self._say = say
         self._stopping = threading.Event()
         self._lasting: list[threading.Thread] = []
+        #: A fault may last longer than planned, as a broker's start on a busy machine: the next one on it waits.
+        self._turns: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._thread = threading.Thread(target=self._run, name="faults", daemon=True)
         self.incidents: list[Incident] = []
         self.injected: set[Place] = set()  #: undecodable records
@@ -70,6 +73,10 @@ class Faults:
             thread.start()
 
     def _strike(self, fault: Fault) -> None:
+        with self._turns[fault.target]:
+            self._strike_in_turn(fault)
+
+    def _strike_in_turn(self, fault: Fault) -> None:
         lasts = f" for {fault.seconds:g} s" if fault.seconds else ""
         self._say(f"{fault.at:6.1f} s: {fault.kind} {fault.target} {fault.detail}{lasts}")
         since = time.time()

@@ -51,8 +51,9 @@ _LASTS = {
 }  # fmt: skip
 #: Longer than a rebalance may take, which is the longest timeout of a Faust stage.
 _LONG_FREEZE = (62.0, 70.0)
-#: Seconds until what a fault does to its target is over, beyond the fault itself: a stage starts in this time.
-_RECOVERY = 4.0
+#: Seconds until what a fault does to its target is over, beyond the fault itself: a stage starts in this time, and a
+#: broker on a busy machine.
+_RECOVERY, _BROKER_RECOVERY = 4.0, 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +138,7 @@ def _fault(
         return None
     lasts = random.uniform(*(_LONG_FREEZE if wish == "long" else _LASTS[kind]))
     seconds = round(max(0.0, min(lasts, end - at)), 2)
-    free_at[target] = at + seconds + _RECOVERY
+    free_at[target] = at + seconds + (_BROKER_RECOVERY if kind in BROKER_KINDS else _RECOVERY)
     return Fault(
         at=round(at, 2), kind=kind, target=target, seconds=seconds, detail=_detail(random, kind, wish)
     )
