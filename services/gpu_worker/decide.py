@@ -53,17 +53,25 @@ def judge(job: JobDispatched, me: Identity, seen: Collection[str], *, draining: 
 
 
 def result_prefix(job: JobDispatched) -> str:
-    """Where the request's images lie: the same for every attempt, and without an id that Discord would know."""
+    """Where the job's images lie: the same for every attempt, and without an id that Discord would know.
+
+    Each part of a split request has its own place, within the request's.
+    """
     day = job.requested_at.date().isoformat()
-    return f"images/{day}/{uuid.uuid5(_RESULTS, job.request_id)}"
+    request = f"images/{day}/{uuid.uuid5(_RESULTS, job.request_id)}"
+    return f"{request}/{job.part}-of-{job.parts}" if job.part else request
 
 
 def succeeded(
     job: JobDispatched, images: Sequence[ImageRef], now: datetime, *, gpu_seconds: float, reused: bool
 ) -> JobCompleted:
-    """The attempt drew every image, or found them drawn; final, since nothing can better it."""
+    """The attempt drew every image, or found them drawn; final, since nothing can better it.
+
+    A part's success is not: the dispatcher, which has all the parts, ends the request.
+    """
+    final = job.part == 0
     return _completed(
-        job, Outcome.SUCCEEDED, now, final=True, images=images, gpu_seconds=gpu_seconds, reused=reused
+        job, Outcome.SUCCEEDED, now, final=final, images=images, gpu_seconds=gpu_seconds, reused=reused
     )
 
 
@@ -82,6 +90,8 @@ def progressed(job: JobDispatched, phase: Phase, percent: int, now: datetime) ->
         command_string=job.command_string,
         attempt=job.attempt,
         percent=percent,
+        part=job.part,
+        parts=job.parts,
     )
 
 
@@ -144,4 +154,6 @@ def _completed(
         worker_id=job.worker_id,
         gpu_seconds=gpu_seconds,
         reused=reused,
+        part=job.part,
+        parts=job.parts,
     )
