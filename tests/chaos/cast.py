@@ -14,6 +14,7 @@ def _numbered(name: str, count: int) -> tuple[str, ...]:
 _STAGES = {stage: _numbered(stage, count) for stage, count in COUNTS.items()}
 CAST = Cast(
     stages=_STAGES,
+    grouped=("moderator", "dispatcher", "notifier"),
     comfyuis=_numbered("comfyui", COUNTS["gpu_worker"]),
     links=(
         *(f"kafka:{name}" for names in _STAGES.values() for name in names),

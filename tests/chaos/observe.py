@@ -269,13 +269,14 @@ def told(discord: SandboxDiscord) -> tuple[Told, ...]:
         if message["interaction_id"] is None and message["nonce"]:
             by_nonce.setdefault(message["nonce"], []).append(message)
     return tuple(
-        _told(one, by_nonce.get(nonce(one["id"]), []))
+        told_of(one, by_nonce.get(nonce(one["id"]), []))
         for one in discord.interactions()
         if one["command"] == "serve"
     )
 
 
-def _told(interaction: dict[str, Any], posted: list[dict[str, Any]]) -> Told:
+def told_of(interaction: dict[str, Any], posted: list[dict[str, Any]]) -> Told:
+    """One command with its messages, and with those that were posted for it."""
     shown = tuple(_shown(message) for message in (*interaction["messages"], *posted))
     texts = [state.text for message in shown for state in message.states]
     return Told(

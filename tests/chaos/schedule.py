@@ -77,6 +77,7 @@ class Cast:
     """Who takes part."""
 
     stages: dict[str, tuple[str, ...]]  #: processes by stage
+    grouped: tuple[str, ...]  #: stages whose processes share partitions, and so have a rebalance to miss
     comfyuis: tuple[str, ...]
     links: tuple[str, ...]  #: such as ``kafka:moderator-1``
 
@@ -148,6 +149,8 @@ def _targets(cast: Cast, kind: Kind, wish: str) -> tuple[str, ...]:
     match kind:
         case Kind.KILL:
             return cast.stages.get(wish, cast.processes() + cast.comfyuis)
+        case Kind.FREEZE if wish == "long":
+            return tuple(name for stage in cast.grouped for name in cast.stages[stage])
         case Kind.TERMINATE | Kind.FREEZE:
             return cast.stages.get(wish, cast.processes())
         case Kind.BROKER_RESTART | Kind.BROKER_KILL:
