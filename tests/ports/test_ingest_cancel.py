@@ -42,6 +42,14 @@ async def test_the_button_works_after_a_restart_and_in_any_process(
         assert (reply.content, len(second.cancelled)) == (wording.CANCELLING, 1)
 
 
+async def test_a_button_takes_no_memory_of_the_bot(sandbox: DiscordSandbox) -> None:
+    """discord.py keeps a view for as long as it may be pressed, and this one may be for ever."""
+    async with running(sandbox) as bot:
+        await bot.press(USER, answer_to(await bot.serve("a boat")))
+        store = bot.bot._connection._view_store
+        assert (store._views, store._synced_message_views) == ({}, {})
+
+
 async def test_only_the_requester_may_cancel(sandbox: DiscordSandbox) -> None:
     """Discord says with the press whose message it is."""
     async with running(sandbox) as bot:
