@@ -25,6 +25,7 @@ log = get_logger()
 #: Above librdkafka's own ``delivery.timeout.ms``, so that its answer always comes first.
 ANSWER_SECONDS = 40.0
 _AGAIN = RetryPolicy()
+_BY_KEY = -1  #: RD_KAFKA_PARTITION_UA: the partitioner's choice
 
 
 class SyncOutbox:
@@ -63,20 +64,25 @@ class SyncOutbox:
         """
         self._send_and_wait(*self._encoded(event, cause))
 
-    def send_soon(self, event: Event, cause: Envelope | None) -> None:
-        """Send ``event`` without waiting; for reports and progress, which the next one replaces."""
+    def send_soon(self, event: Event, cause: Envelope | None, *, partition: int | None = None) -> None:
+        """Send ``event`` without waiting; for reports and progress, which the next one replaces.
+
+        ``partition`` is that of its key, unless it is given.
+        """
         try:
-            self._produce(*self._encoded(event, cause), None)
+            self._produce(*self._encoded(event, cause), None, partition)
         except SendFailed:
             self._metrics.count(m.SEND_FAILURES, topic_carrying(type(event)).name)
 
-    def tombstone(self, topic: str, key: str) -> None:
+    def tombstone(self, topic: str, key: str, *, partition: int | None = None) -> None:
         """Delete ``key`` from a compacted topic; returns when sent or after a few seconds.
+
+        ``partition`` is that of the key, unless it is given.
 
         Raises:
             SendFailed: the producer takes no more, the broker having been away for long.
         """
-        self._produce(topic, key.encode(), None, {}, None)
+        self._produce(topic, key.encode(), None, {}, None, partition)
         self._producer.flush(5.0)
 
     def dead_letter(self, record: Record, error: Exception) -> None:
@@ -124,6 +130,7 @@ class SyncOutbox:
         value: bytes | None,
         headers: dict[str, bytes],
         on_delivery: Callable[..., None] | None,
+        partition: int | None = None,
     ) -> None:
         try:
             self._producer.produce(
@@ -132,6 +139,7 @@ class SyncOutbox:
                 value=value,
                 headers=list(headers.items()),
                 on_delivery=on_delivery,
+                partition=_BY_KEY if partition is None else partition,
             )
         except (
             BufferError,

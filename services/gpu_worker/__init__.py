@@ -1,6 +1,6 @@
 """gpu_worker: draws the jobs addressed to it on the ComfyUI beside it, and stores the images.
 
-Consumes: dispatched, backlogs (its lanes)
+Consumes: dispatched (its lanes), cancellations and backlogs (all partitions, without a group)
 Produces: completed, progress, workers
 State: the jobs it holds; gone when it ends, which its next incarnation's reports say
 Delivery: ``completed`` is acknowledged before the lane's offset moves; results already stored are sent again unrun

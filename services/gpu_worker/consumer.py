@@ -22,11 +22,12 @@ from services.chassis.logs import get_logger
 from services.chassis.records import Record
 from services.chassis.sync_outbox import SyncOutbox, until_acknowledged
 from services.contracts.codec import Codec
-from services.contracts.errors import UndecodableRecord
+from services.contracts.errors import SchemaRegistryError, UndecodableRecord
 from services.contracts.events import JobDispatched
 from services.contracts.topics import DISPATCHED
 from services.gpu_worker import decide
 from services.gpu_worker.holdings import Assignment, Holdings, LaneOffsets
+from services.gpu_worker.lease import Lease
 from services.gpu_worker.records import to_record
 from services.gpu_worker.settings import WorkerSettings
 
@@ -34,6 +35,10 @@ log = get_logger()
 POLL_SECONDS = 0.2
 #: A commit for each of many short jobs would cost the broker more than the jobs' own records.
 COMMIT_SECONDS = 1.0
+#: Before a record is read again whose schema the registry could not give; far below ``max.poll.interval.ms``.
+REGISTRY_SECONDS = 1.0
+#: How long leaving the group may take: with the broker away the client would wait for half a minute.
+CLOSE_SECONDS = 5.0
 #: Dispatch ids kept to recognise a lane that is read again; far more than a worker holds between two commits.
 REMEMBERED = 10_000
 #: What a coordinator answers while the group is moving: the next round commits the same or more.
@@ -86,21 +91,27 @@ class LaneConsumer:
     def __init__(
         self,
         settings: WorkerSettings,
-        me: decide.Identity,
+        lease: Lease,
         holdings: Holdings,
         outbox: SyncOutbox,
         codec: Codec,
         metrics: m.Metrics,
         health: Health,
         on_lanes: Callable[[], None],
+        on_job: Callable[[Assignment], None],
     ) -> None:
-        self._me = me
+        """Join the group; nothing is read before the first `poll`.
+
+        ``on_lanes`` is called when the lanes have moved, ``on_job`` when a job is in hand; neither may wait.
+        """
+        self._lease = lease
         self._holdings = holdings
         self._outbox = outbox
         self._codec = codec
         self._metrics = metrics
         self._health = health
         self._on_lanes = on_lanes
+        self._on_job = on_job
         self._prefix = settings.topic_prefix
         self._offsets = LaneOffsets()
         self._seen: dict[str, None] = {}
@@ -132,7 +143,7 @@ class LaneConsumer:
             self._commit()
 
     def finished(self, assignment: Assignment) -> None:
-        """A job's ``completed`` is acknowledged, so its record may be passed.  From any thread."""
+        """A job's ``completed`` is acknowledged, or the job is void, so its record may be passed.  From any thread."""
         self._offsets.done(assignment.lane, assignment.offset)
 
     def close(self) -> None:
@@ -143,7 +154,9 @@ class LaneConsumer:
         self._closing.set()
         self._poison.put(None)
         self._commit()
-        self._consumer.close()
+        leaving = threading.Thread(target=self._consumer.close, name="leave-group", daemon=True)
+        leaving.start()
+        leaving.join(CLOSE_SECONDS)
 
     def _take(self, message: Message) -> None:
         if message.error() is not None:
@@ -155,6 +168,11 @@ class LaneConsumer:
             received = read(record, self._codec)
         except UndecodableRecord as error:
             self._poison.put((record, error))
+            return
+        except SchemaRegistryError as error:
+            log.warning("lane_postponed", **place(record), why=str(error))
+            self._consumer.seek(TopicPartition(message.topic() or "", record.partition, record.offset))
+            self._closing.wait(REGISTRY_SECONDS)
             return
         if isinstance(received.event, JobDispatched):
             self._judge(
@@ -170,12 +188,13 @@ class LaneConsumer:
 
     def _judge(self, assignment: Assignment) -> None:
         job = assignment.job
-        verdict = decide.judge(job, self._me, self._seen, draining=self.draining)
+        verdict = decide.judge(job, self._lease.identity(), self._seen, draining=self.draining)
         run = verdict is decide.Verdict.RUN
         self._metrics.count(m.EVENTS, DISPATCHED, "ok" if run else "skipped")
         if run:
             self._remember(job.dispatch_id)
             self._holdings.add(assignment)
+            self._on_job(assignment)
             return
         log.info("dispatch_skipped", request_id=job.request_id, attempt=job.attempt, verdict=verdict.value)
         self._offsets.done(assignment.lane, assignment.offset)

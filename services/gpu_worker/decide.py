@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from services.contracts.errors import ErrorCode, error_info
 from services.contracts.events import (
     ErrorInfo,
     HeldJob,
@@ -19,7 +20,15 @@ from services.contracts.events import (
     Phase,
     WorkerReported,
 )
-from services.gpu_worker.ports import RendererInfo
+from services.gpu_worker.ports import (
+    CheckpointMissing,
+    ComfyUIDied,
+    ComfyUIUnreachable,
+    DeadlineExceeded,
+    DiskFull,
+    RendererInfo,
+    RenderError,
+)
 
 _RESULTS = uuid.UUID("a3a5f6a2-8f55-5a3c-9a60-6b1c8c0f2f11")
 
@@ -33,6 +42,19 @@ class Verdict(StrEnum):
     )
     REPEATED = "repeated"  #: We have or had it: the lane was read again after a rebalance.
     RELEASED = "released"  #: We are leaving; the dispatcher sees that we do not report it.
+
+
+class Aftermath(StrEnum):
+    """What a worker does after a failed job, before it takes the next; whether the job is tried again is not its own.
+
+    What is not named needs nothing: ComfyUI itself frees the GPU's memory after it ran out, and a websocket that
+    was lost is opened again within the job.
+    """
+
+    CARRY_ON = "carry_on"  #: The renderer is well.
+    RESTART = "restart"  #: ComfyUI is dead or ignores interrupts: start it again, and offer nothing until it answers.
+    RELIST = "relist"  #: A model file is missing: list them anew, so that no further job comes here for it.
+    MAKE_ROOM = "make_room"  #: Its disk is full: delete leftovers, and offer nothing for a while.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +72,21 @@ def judge(job: JobDispatched, me: Identity, seen: Collection[str], *, draining: 
     if job.dispatch_id in seen:
         return Verdict.REPEATED
     return Verdict.RELEASED if draining else Verdict.RUN
+
+
+def aftermath(error: RenderError | None) -> Aftermath:
+    """What has to be seen to after a job that failed of ``error``, or of nothing."""
+    match error:
+        case ComfyUIDied() | ComfyUIUnreachable():
+            return Aftermath.RESTART
+        case DeadlineExceeded(stuck=True):
+            return Aftermath.RESTART
+        case CheckpointMissing():
+            return Aftermath.RELIST
+        case DiskFull():
+            return Aftermath.MAKE_ROOM
+        case _:
+            return Aftermath.CARRY_ON
 
 
 def result_prefix(job: JobDispatched) -> str:
@@ -80,6 +117,12 @@ def failed(job: JobDispatched, error: ErrorInfo, now: datetime, *, gpu_seconds: 
     return _completed(job, Outcome.FAILED, now, final=False, error=error, gpu_seconds=gpu_seconds)
 
 
+def cancelled(job: JobDispatched, now: datetime, *, gpu_seconds: float = 0.0) -> JobCompleted:
+    """Its user took the request back; final, since another attempt is not wanted either."""
+    error = error_info(ErrorCode.CANCELLED)
+    return _completed(job, Outcome.CANCELLED, now, final=True, error=error, gpu_seconds=gpu_seconds)
+
+
 def progressed(job: JobDispatched, phase: Phase, percent: int, now: datetime) -> JobProgressed:
     """How far the attempt has come."""
     return JobProgressed(
@@ -105,6 +148,7 @@ def report(
     held_limit: int,
     jobs: Sequence[HeldJob],
     info: RendererInfo,
+    loaded: Sequence[str],
     draining: bool,
     price_per_hour: float | None,
 ) -> WorkerReported:
@@ -123,7 +167,7 @@ def report(
         vram_bytes=info.vram_bytes,
         checkpoints=list(info.checkpoints),
         loras=list(info.loras),
-        loaded=list(info.loaded),
+        loaded=list(loaded),
         price_per_hour=price_per_hour,
     )
 

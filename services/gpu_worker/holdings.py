@@ -22,12 +22,13 @@ class Assignment:
 
 
 class Holdings:
-    """Jobs in hand.  The poll loop adds, slot threads take and finish, the reporter looks."""
+    """Jobs in hand.  The poll loop adds, slot threads take and finish, a cancellation claims, the reporter looks."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiting: deque[Assignment] = deque()
         self._running: dict[str, Assignment] = {}
+        self._ending: dict[str, Assignment] = {}
         self._closed = False
 
     def add(self, assignment: Assignment) -> None:
@@ -46,32 +47,65 @@ class Holdings:
             self._running[assignment.job.dispatch_id] = assignment
             return assignment
 
-    def finish(self, assignment: Assignment) -> None:
-        """A running job is over."""
+    def claim(self, assignment: Assignment) -> bool:
+        """Take a waiting job away, to end it without running it; false where it does not wait (any more).
+
+        It is in hand, and reported, until `finish`: its end is not told yet.
+        """
         with self._changed:
-            del self._running[assignment.job.dispatch_id]
+            if assignment not in self._waiting:
+                return False
+            self._waiting.remove(assignment)
+            self._ending[assignment.job.dispatch_id] = assignment
+            return True
+
+    def finish(self, assignment: Assignment) -> None:
+        """A job that was taken or claimed is over."""
+        with self._changed:
+            self._running.pop(assignment.job.dispatch_id, None)
+            self._ending.pop(assignment.job.dispatch_id, None)
             self._changed.notify_all()
+
+    def release(self) -> list[Assignment]:
+        """Give back what waits; returns it."""
+        with self._changed:
+            released = list(self._waiting)
+            self._waiting.clear()
+            return released
 
     def close(self) -> list[Assignment]:
         """Start no job any more; returns those that waited and are now given back."""
         with self._changed:
             self._closed = True
-            released = list(self._waiting)
-            self._waiting.clear()
             self._changed.notify_all()
-            return released
+            return self.release()
+
+    def of_request(self, request_id: str) -> list[Assignment]:
+        """The jobs of a request that wait or run."""
+        with self._changed:
+            return [a for a in (*self._waiting, *self._running.values()) if a.job.request_id == request_id]
+
+    def is_running(self, assignment: Assignment) -> bool:
+        """Whether that job is on the GPU, or about to be."""
+        with self._changed:
+            return assignment.job.dispatch_id in self._running
 
     def running(self) -> list[Assignment]:
         """Jobs on the GPU now."""
         with self._changed:
             return list(self._running.values())
 
+    def idle(self) -> bool:
+        """Whether no job runs and none is being ended."""
+        with self._changed:
+            return not self._running and not self._ending
+
     def reported(self) -> list[HeldJob]:
         """All jobs in hand, as a report names them."""
         with self._changed:
             return [
                 *(_held(a, HeldState.RUNNING) for a in self._running.values()),
-                *(_held(a, HeldState.HELD) for a in self._waiting),
+                *(_held(a, HeldState.HELD) for a in (*self._ending.values(), *self._waiting)),
             ]
 
 

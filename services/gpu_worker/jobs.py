@@ -19,7 +19,7 @@ from services.contracts.envelope import Envelope
 from services.contracts.errors import ErrorCode, error_info
 from services.contracts.events import ErrorInfo, ImageRef, JobCompleted, JobDispatched, Outcome, Phase
 from services.gpu_worker import decide
-from services.gpu_worker.ports import Renderer, RenderError, Rendering, RenderInput, RenderJob
+from services.gpu_worker.ports import FOLDER, Renderer, RenderError, Rendering, RenderInput, RenderJob
 from services.gpu_worker.provenance import ProvenanceError, stamp
 
 log = get_logger()
@@ -39,12 +39,15 @@ class JobRunner:
         outbox: SyncOutbox,
         metrics: m.Metrics,
         clock: Clock,
+        is_cancelled: Callable[[JobDispatched], bool] = lambda job: False,
     ) -> None:
+        """``is_cancelled`` says whether a job's user has taken it back."""
         self._renderer = renderer
         self._store = store
         self._outbox = outbox
         self._metrics = metrics
         self._clock = clock
+        self._is_cancelled = is_cancelled
 
     def run(self, job: JobDispatched, cause: Envelope, abandoned: threading.Event) -> RenderError | None:
         """Run ``job`` and return when its ``completed`` is acknowledged, or the job was abandoned.
@@ -58,28 +61,36 @@ class JobRunner:
         started = time.monotonic()
         error: RenderError | None = None
         try:
-            event = self._reused(job) or self._overdue(job) or self._drawn(job, cause)
+            event = self._cancelled(job) or self._reused(job) or self._overdue(job) or self._drawn(job, cause)
         except RenderError as failure:
             error = failure
-            event = decide.failed(job, failure.info(), self._clock(), gpu_seconds=failure.gpu_seconds)
-            self._say_failed(job, failure.info(), failure.detail)
+            event = self._cancelled(job, failure.gpu_seconds) or self._unrendered(job, failure)
         except ObjectStoreError as failure:
             event = self._failed(job, ErrorCode.STORAGE_UNAVAILABLE, failure)
         except ProvenanceError as failure:
             event = self._failed(job, ErrorCode.NO_IMAGES, failure)
-        if error is not None and abandoned.is_set():
+        if abandoned.is_set() and event.outcome is Outcome.FAILED:
             return error
         self._tell(event, cause, abandoned)
         self._measure(job, event, time.monotonic() - started)
         return error
 
+    def _cancelled(self, job: JobDispatched, gpu_seconds: float = 0.0) -> JobCompleted | None:
+        """The end of a job that its user took back: not begun, or not retried whatever it failed of."""
+        if not self._is_cancelled(job):
+            return None
+        return decide.cancelled(job, self._clock(), gpu_seconds=gpu_seconds)
+
     def _reused(self, job: JobDispatched) -> JobCompleted | None:
         """The outcome of an earlier attempt whose images are all stored: drawing again would change nothing."""
         try:
             stored = self._store.get(_manifest_key(job))
+            images = msgspec.json.decode(stored.data, type=list[ImageRef])
         except ObjectNotFound:
             return None
-        images = msgspec.json.decode(stored.data, type=list[ImageRef])
+        except msgspec.DecodeError as error:
+            log.warning("result_unreadable", request_id=job.request_id, why=str(error))
+            return None
         log.info("result_reused", request_id=job.request_id, images=len(images))
         return decide.succeeded(job, images, self._clock(), gpu_seconds=0.0, reused=True)
 
@@ -95,18 +106,19 @@ class JobRunner:
         now = self._clock()
         left = (job.deadline_at - now).total_seconds()
         spec = job.job
+        rendered = RenderJob(
+            prompt_id=job.dispatch_id,
+            graph=spec.graph,
+            bindings=spec.bindings,
+            seed=spec.seed,
+            images=spec.images,
+            filename_prefix=f"{FOLDER}/{job.dispatch_id}",
+            inputs=tuple(self._input(entry.parameter, entry.object_key) for entry in spec.inputs),
+        )
+        if (event := self._cancelled(job)) is not None:  # while its inputs were fetched
+            return event
         rendering = self._renderer.run(
-            RenderJob(
-                prompt_id=job.dispatch_id,
-                graph=spec.graph,
-                bindings=spec.bindings,
-                seed=spec.seed,
-                images=spec.images,
-                filename_prefix=f"distillery/{job.dispatch_id}",
-                inputs=tuple(self._input(entry.parameter, entry.object_key) for entry in spec.inputs),
-            ),
-            deadline=time.monotonic() + left,
-            on_progress=self._reporter(job, cause),
+            rendered, deadline=time.monotonic() + left, on_progress=self._reporter(job, cause)
         )
         images = self._keep(job, rendering)
         return decide.succeeded(job, images, self._clock(), gpu_seconds=rendering.gpu_seconds, reused=False)
@@ -159,6 +171,10 @@ class JobRunner:
     def _tell(self, event: JobCompleted, cause: Envelope, abandoned: threading.Event) -> None:
         """Send until acknowledged: the images exist, and only this event says so."""
         until_acknowledged(lambda: self._outbox.send(event, cause), abandoned, what="completed")
+
+    def _unrendered(self, job: JobDispatched, failure: RenderError) -> JobCompleted:
+        self._say_failed(job, failure.info(), failure.detail)
+        return decide.failed(job, failure.info(), self._clock(), gpu_seconds=failure.gpu_seconds)
 
     def _failed(self, job: JobDispatched, code: ErrorCode, error: Exception) -> JobCompleted:
         info = error_info(code)

@@ -14,6 +14,8 @@ from typing import ClassVar, Protocol
 from services.contracts.errors import ErrorCode, error_info
 from services.contracts.events import ErrorInfo, Phase
 
+#: The subfolder of ComfyUI's output and input folders that holds jobs' files, and nobody else's.
+FOLDER = "distillery"
 #: Called in the job's thread with the phase and the percent done, 0..100, never falling; it must not block long.
 OnProgress = Callable[[Phase, int], None]
 
@@ -67,7 +69,6 @@ class RendererInfo:
     vram_bytes: int
     checkpoints: tuple[str, ...]  #: files that it can load
     loras: tuple[str, ...]
-    loaded: tuple[str, ...]  #: model files that the last job left in memory, as far as this client can know
 
 
 class Renderer(Protocol):
@@ -99,6 +100,10 @@ class Renderer(Protocol):
         Raises:
             ComfyUIUnreachable: it does not answer.
         """
+        ...
+
+    def loaded(self) -> tuple[str, ...]:
+        """Model files that the last job left in memory, as far as this client can know.  Asks nobody."""
         ...
 
     def ready(self) -> bool:

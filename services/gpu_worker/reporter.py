@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from services.chassis.clock import Clock
 from services.chassis.edge import guard
@@ -12,14 +12,16 @@ from services.chassis.retry import SendFailed
 from services.chassis.sync_outbox import SyncOutbox
 from services.contracts.topics import WORKERS
 from services.gpu_worker import decide
+from services.gpu_worker.availability import Availability
 from services.gpu_worker.description import Description
 from services.gpu_worker.holdings import Holdings
+from services.gpu_worker.lease import Lease
 from services.gpu_worker.ports import Renderer, RendererInfo
 from services.gpu_worker.settings import WorkerSettings
 
 log = get_logger()
 
-_UNKNOWN = RendererInfo(gpu="", vram_bytes=0, checkpoints=(), loras=(), loaded=())
+_UNKNOWN = RendererInfo(gpu="", vram_bytes=0, checkpoints=(), loras=())
 
 
 class Reporter:
@@ -30,25 +32,28 @@ class Reporter:
 
     def __init__(
         self,
-        me: decide.Identity,
+        lease: Lease,
         settings: WorkerSettings,
         holdings: Holdings,
-        renderer: Renderer,
+        availability: Availability,
+        renderers: Sequence[Renderer],
         outbox: SyncOutbox,
         clock: Clock,
         lanes: Callable[[], set[int]],
     ) -> None:
-        self._me = me
+        self._lease = lease
         self._settings = settings
         self._holdings = holdings
-        self._description = Description(renderer, changed=self.wake)
+        self._availability = availability
+        self._renderers = renderers
+        self._description = Description(renderers[0], changed=self.wake)
         self._outbox = outbox
         self._clock = clock
         self._lanes = lanes
         self._wake = threading.Event()
         self._stopped = False
         self._draining = False
-        self._available = False
+        self._incarnation = ""
         self._sequence = 0
         self._thread = threading.Thread(target=self._loop, name="reporter", daemon=True)
 
@@ -61,12 +66,15 @@ class Reporter:
         """Report now."""
         self._wake.set()
 
-    def set_available(self, available: bool) -> None:
-        """Say whether ComfyUI can draw; without it the worker offers no slots."""
-        self._available = available
-        if available:
+    def changed(self) -> None:
+        """The worker can draw again, or cannot any more: report it, and list the models anew."""
+        if self._availability.why_not() is None:
             self._description.refresh()
         self._wake.set()
+
+    def relist(self) -> None:
+        """A model file is not there any more: list them anew."""
+        self._description.refresh()
 
     def drain(self) -> None:
         """Say that the worker is leaving."""
@@ -80,7 +88,7 @@ class Reporter:
         self._wake.set()
         self._thread.join(5.0)
         try:
-            self._outbox.tombstone(WORKERS, self._me.worker_id)
+            self._outbox.tombstone(WORKERS, self._lease.identity().worker_id)
         except SendFailed as error:
             # The lanes must still be let go; the dispatcher then learns of it from the silence.
             log.warning("leave_untold", why=str(error))
@@ -94,12 +102,14 @@ class Reporter:
             self._wake.clear()
 
     def _report(self) -> None:
-        self._sequence += 1
+        me = self._lease.renew()
+        self._sequence = self._sequence + 1 if me.incarnation == self._incarnation else 1
+        self._incarnation = me.incarnation
         info = self._description.info()
         # A worker whose models are not known yet would be taken for one that has none.
-        offering = self._available and info is not None
+        offering = self._availability.why_not() is None and info is not None
         event = decide.report(
-            self._me,
+            me,
             self._sequence,
             self._clock(),
             lanes=self._lanes(),
@@ -107,7 +117,12 @@ class Reporter:
             held_limit=self._settings.worker_held_limit if offering else 0,
             jobs=self._holdings.reported(),
             info=info or _UNKNOWN,
+            loaded=self._loaded(),
             draining=self._draining,
             price_per_hour=self._settings.worker_price_per_hour or None,
         )
         self._outbox.send_soon(event, None)
+
+    def _loaded(self) -> list[str]:
+        """Each slot has its own view of what ComfyUI keeps in memory; what one of them used last is there."""
+        return list(dict.fromkeys(name for renderer in self._renderers for name in renderer.loaded()))

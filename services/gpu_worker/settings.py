@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
@@ -34,6 +35,32 @@ class WorkerSettings(StageSettings, frozen=True, kw_only=True):
             description="How long a stopping worker lets its running job go on before it gives it back.", ge=0
         ),
     ] = 25.0
+    worker_warm_up: Annotated[
+        str,
+        Meta(
+            description="A workflow in ComfyUI's API format (a file) that is run before slots are offered, so that "
+            "the first job finds its models loaded; empty = none."
+        ),
+    ] = ""
+    worker_warm_up_seconds: Annotated[
+        float, Meta(description="How long WORKER_WARM_UP may take.", gt=0, le=3600)
+    ] = 300.0
+    worker_spot_notice_url: Annotated[
+        str,
+        Meta(
+            description="Asked every 5 s; when it answers 200 every job is given back at once. On AWS: the instance "
+            "metadata's latest/meta-data/spot/instance-action. Empty = SIGTERM is the only notice, as on "
+            "Runpod and Google: there, set WORKER_GRACE_SECONDS below what the provider leaves before SIGKILL. "
+            "SIGUSR1 does the same as a notice.",
+            pattern="^(https?://.+)?$",
+        ),
+    ] = ""
+    worker_least_free_mib: Annotated[
+        int,
+        Meta(
+            description="Room that ComfyUI's folders must have, in MiB; with less no slots are offered.", ge=0
+        ),
+    ] = 1024
     worker_price_per_hour: Annotated[
         float, Meta(description="What the machine costs in US dollars; 0 = not known.", ge=0)
     ] = 0.0
@@ -59,7 +86,25 @@ class WorkerSettings(StageSettings, frozen=True, kw_only=True):
     comfyui_args: Annotated[
         tuple[str, ...], Meta(description="Further arguments for COMFYUI_DIR's main.py.")
     ] = ()
+    comfyui_output_dir: Annotated[
+        str,
+        Meta(
+            description="Where ComfyUI writes images, if this machine sees it: what is stored is deleted there. "
+            "Empty = output in COMFYUI_DIR."
+        ),
+    ] = ""
+    comfyui_input_dir: Annotated[
+        str,
+        Meta(description="Where ComfyUI keeps uploads, likewise. Empty = input in COMFYUI_DIR."),
+    ] = ""
 
     def name(self) -> str:
         """The worker's id."""
         return self.worker_id or f"{socket.gethostname()}-{os.getpid()}"
+
+    def comfyui_folders(self) -> list[Path]:
+        """ComfyUI's output and input folders, as far as this machine sees them."""
+        named = [(self.comfyui_output_dir, "output"), (self.comfyui_input_dir, "input")]
+        if not self.comfyui_dir:
+            return [Path(path).expanduser() for path, _ in named if path]
+        return [Path(path or Path(self.comfyui_dir, name)).expanduser() for path, name in named]

@@ -73,6 +73,7 @@ class Sidecar:
         *,
         on_output: Callable[[str], None],
         on_event: Callable[[str], None] = lambda event: None,
+        on_ready: Callable[[bool], None] = lambda ready: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare it; nothing runs before `start`.
@@ -81,6 +82,8 @@ class Sidecar:
             options: which ComfyUI, and how patiently.
             on_output: gets each line of ComfyUI's output, in a thread of its own; must not raise.
             on_event: gets one sentence at each start, readiness, death and restart; must not raise.
+            on_ready: gets true when it answers for the first time after a start, false when it has ended or is
+                killed; must not raise.
             clock: monotonic seconds.
 
         Raises:
@@ -93,6 +96,7 @@ class Sidecar:
         self._options = options
         self._on_output = on_output
         self._on_event = on_event
+        self._on_ready = on_ready
         self._clock = clock
         self._port = options.port or _free_port()
         self._http = ComfyUIHttp(self.url, connect_seconds=1.0, seconds=5.0)
@@ -133,7 +137,7 @@ class Sidecar:
             process = self._process
             if process is None or not self._ready.is_set():
                 return
-            self._ready.clear()
+            self._set_ready(False)
             self._on_event(f"ComfyUI is killed and started again: {why}")
             _kill_group(process.pid)
             process.wait()
@@ -169,7 +173,7 @@ class Sidecar:
                 self._news.clear()
             return self._clock() - since
         finally:
-            self._ready.clear()
+            self._set_ready(False)
             code = self._end(process)
             _slip(leash)
             self._on_event(f"ComfyUI has ended with exit code {code}")
@@ -214,7 +218,7 @@ class Sidecar:
         end = self._clock() + self._options.ready_seconds
         while process.poll() is None and not self._stopping:
             if self._answers():
-                self._ready.set()
+                self._set_ready(True)
                 self._on_event("ComfyUI answers")
                 return True
             if self._clock() >= end:
@@ -222,6 +226,10 @@ class Sidecar:
                 return False
             self._news.wait(_PROBE_SECONDS)
         return False
+
+    def _set_ready(self, ready: bool) -> None:
+        self._ready.set() if ready else self._ready.clear()
+        self._on_ready(ready)
 
     def _answers(self) -> bool:
         try:

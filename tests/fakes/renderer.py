@@ -48,6 +48,8 @@ class FakeRenderer:
         self._done: dict[str, Rendering] = {}
         self._current: str | None = None
         self._stop = threading.Event()
+        self._goes_on = threading.Event()
+        self._end: RenderError | None = None
         self._closed = False
         self._loaded: tuple[str, ...] = ()
 
@@ -55,9 +57,23 @@ class FakeRenderer:
         """Let the next job without a script raise this once it runs."""
         self._script.append(error)
 
-    def hang_next(self, *, ignoring_interrupt: bool = False) -> None:
-        """Let the next job without a script run for ever."""
-        self._script.append("stuck" if ignoring_interrupt else "hang")
+    def hang_next(self, *, ignoring_interrupt: bool = False, until_told: bool = False) -> None:
+        """Let the next job without a script run for ever, or until `go_on`."""
+        self._goes_on.clear()
+        self._script.append("stuck" if ignoring_interrupt else "wait" if until_told else "hang")
+
+    def go_on(self) -> None:
+        """Let a job that hangs until told end well."""
+        self._goes_on.set()
+        self._stop.set()
+
+    def fail_when_told(self, error: RenderError) -> None:
+        """Let the job that hangs until told raise this at `go_on`."""
+        self._end = error
+
+    def break_next(self) -> None:
+        """Let the next job without a script raise what no renderer should."""
+        self._script.append("break")
 
     def run(self, job: RenderJob, *, deadline: float, on_progress: OnProgress) -> Rendering:
         """See `Renderer.run`."""
@@ -87,9 +103,11 @@ class FakeRenderer:
         """See `Renderer.describe`."""
         if not self.alive:
             raise ComfyUIUnreachable("the fake is down")
-        return RendererInfo(
-            gpu="fake", vram_bytes=8 * 1024**3, checkpoints=self._checkpoints, loras=(), loaded=self._loaded
-        )
+        return RendererInfo(gpu="fake", vram_bytes=8 * 1024**3, checkpoints=self._checkpoints, loras=())
+
+    def loaded(self) -> tuple[str, ...]:
+        """See `Renderer.loaded`."""
+        return self._loaded
 
     def ready(self) -> bool:
         """See `Renderer.ready`."""
@@ -102,6 +120,7 @@ class FakeRenderer:
 
     def _prepare(self, job: RenderJob, deadline: float) -> Graph:
         if not self.alive:
+            self._loaded = ()
             raise ComfyUIUnreachable("the fake is down")
         if self._closed:
             raise Interrupted("the renderer was closed")
@@ -124,10 +143,17 @@ class FakeRenderer:
         told = self._script.popleft() if self._script else None
         if isinstance(told, RenderError):
             raise told
+        if told == "break":
+            raise ZeroDivisionError("a fault of ours")
         if told is None:
             return
         while self._clock() < deadline:
-            if self._stop.wait(min(0.05, max(0.0, deadline - self._clock()))) and told == "hang":
+            stopped = self._stop.wait(min(0.05, max(0.0, deadline - self._clock())))
+            if told == "wait" and self._goes_on.is_set():
+                if self._end is not None:
+                    raise self._end
+                return
+            if stopped and told != "stuck":
                 raise Interrupted("stopped")
         raise DeadlineExceeded("not done in time", stuck=told == "stuck")
 

@@ -18,14 +18,21 @@ from services.contracts.codec import Codec
 from services.contracts.topics import DEAD_LETTERS, DISPATCHED
 from services.gpu_worker.consumer import LaneConsumer, commit_failure, consumer_config
 from services.gpu_worker.decide import Identity
-from services.gpu_worker.holdings import Holdings
+from services.gpu_worker.holdings import Assignment, Holdings
+from services.gpu_worker.lease import Lease
 from services.gpu_worker.settings import WorkerSettings
 from services.launcher.brokers.choose import OpenBroker
 from tests.harness.kafka import KafkaCorner
 from tests.harness.waiting import eventually
 from tests.unit.gpu_worker.test_decide import JOB
 
-ME = Identity(worker_id=JOB.worker_id, incarnation=JOB.incarnation)
+
+class Named(Lease):
+    """A lease that never lapses, under a given name."""
+
+    def __init__(self, me: Identity) -> None:
+        super().__init__(me.worker_id, silence_seconds=3600.0)
+        self._me = me
 
 
 class DeadLetters:
@@ -54,15 +61,18 @@ class Lanes:
         )
         self.holdings = Holdings()
         self.outbox = DeadLetters()
+        self.codec = Codec()
+        self.arrived: list[Assignment] = []
         self.consumer = LaneConsumer(
             self.settings,
-            ME,
+            Named(Identity(worker_id=JOB.worker_id, incarnation=JOB.incarnation)),
             self.holdings,
             self.outbox,  # type: ignore[arg-type]  # all that the poll loop uses of an outbox
-            Codec(),
+            self.codec,
             Metrics("gpu_worker"),
             Health(),
             on_lanes=lambda: None,
+            on_job=self.arrived.append,
         )
         self.closed = False
 
@@ -109,6 +119,7 @@ def test_the_loop_goes_on_while_poison_cannot_be_put_aside(lanes: Lanes) -> None
     poison_and_a_job(lanes.kafka)
     eventually(lambda: lanes.polled(lambda: lanes.outbox.tries > 1 and lanes.holdings.reported()), 20)
     assert [job.dispatch_id for job in lanes.holdings.reported()] == ["d2"]
+    assert [assignment.job.dispatch_id for assignment in lanes.arrived] == ["d2"]
 
 
 def test_poison_is_passed_once_it_is_in_the_dead_letters(lanes: Lanes) -> None:

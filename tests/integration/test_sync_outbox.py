@@ -166,6 +166,16 @@ def test_each_users_records_lie_where_the_contract_says(
     assert found == {user.encode(): partition_for(user.encode(), 12) for user in users}
 
 
+def test_a_report_lies_where_it_is_told_to(open_outbox: OpenOutbox, quick_kafka: KafkaCorner) -> None:
+    """A worker attaches itself to a dispatcher by the partition that it reports in, and leaves it by the same."""
+    opened = open_outbox(quick_kafka)
+    for partition in (3, 7):
+        opened.outbox.send_soon(progress(), None, partition=partition)
+    opened.outbox.tombstone(PROGRESS, "42", partition=3)
+    found = [(message.partition(), message.value() is None) for message in quick_kafka.consume_all(PROGRESS)]
+    assert sorted(found) == [(3, False), (3, True), (7, False)]
+
+
 def test_a_send_to_a_dead_broker_fails_in_bounded_time_and_is_counted(
     open_outbox: OpenOutbox, doomed: KafkaCorner
 ) -> None:

@@ -249,12 +249,25 @@ def test_a_graph_that_cannot_be_bound_is_refused_before_it_runs(
 
 def test_a_renderer_says_what_it_has(world: World) -> None:
     """The dispatcher sends jobs where their models are, by this."""
-    before = world.renderer.describe()
+    info = world.renderer.describe()
+    assert info.gpu
+    assert info.vram_bytes > 0
+    assert CHECKPOINT in info.checkpoints
+
+
+def test_a_renderer_knows_what_its_last_job_left_in_memory(world: World) -> None:
+    """At once and without asking: the next dispatch is decided by it."""
+    assert world.renderer.loaded() == ()
     draw(world, text_job("a"))
-    assert before.gpu
-    assert before.vram_bytes > 0
-    assert CHECKPOINT in before.checkpoints
-    assert (before.loaded, world.renderer.describe().loaded) == ((), (CHECKPOINT,))
+    assert world.renderer.loaded() == (CHECKPOINT,)
+
+
+def test_what_was_in_memory_went_with_a_dead_renderer(world: World) -> None:
+    """A job sent there for its model would wait for it to be loaded."""
+    draw(world, text_job("a"))
+    world.kill()
+    failure(world, text_job("b"))
+    assert world.renderer.loaded() == ()
 
 
 def test_a_dead_renderer_says_so(world: World) -> None:

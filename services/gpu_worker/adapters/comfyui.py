@@ -95,7 +95,7 @@ class ComfyUIRenderer:
         return is_current or place in (Place.PENDING, Place.RUNNING)
 
     def describe(self) -> RendererInfo:
-        """See `Renderer.describe`.  ComfyUI does not tell what is in its memory: the last job's models are."""
+        """See `Renderer.describe`."""
         try:
             stats = self._urgent.system_stats()
             checkpoints = self._urgent.models("checkpoints")
@@ -108,8 +108,11 @@ class ComfyUIRenderer:
             vram_bytes=int(device.get("vram_total") or 0),
             checkpoints=checkpoints,
             loras=loras,
-            loaded=self._loaded,
         )
+
+    def loaded(self) -> tuple[str, ...]:
+        """See `Renderer.loaded`.  ComfyUI does not tell what is in its memory: the last job's models are."""
+        return self._loaded
 
     def ready(self) -> bool:
         """See `Renderer.ready`."""

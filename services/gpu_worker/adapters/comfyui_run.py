@@ -20,6 +20,7 @@ from services.gpu_worker.adapters.comfyui_http import ComfyUIAway, ComfyUIHttp, 
 from services.gpu_worker.adapters.comfyui_socket import ComfyUISocket, SocketLost
 from services.gpu_worker.graph import Graph, GraphError, bind_graph, model_files
 from services.gpu_worker.ports import (
+    FOLDER,
     ComfyUIDied,
     ComfyUIUnreachable,
     DeadlineExceeded,
@@ -33,7 +34,6 @@ from services.gpu_worker.ports import (
     RenderJob,
 )
 
-_UPLOADS = "distillery"  #: the subfolder of ComfyUI's input folder that holds jobs' images
 _HISTORY_PAUSE_SECONDS = 0.05
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -161,7 +161,7 @@ class JobRun:
         entry = self.job.inputs[index]
         suffix = mimetypes.guess_extension(entry.content_type) or ".png"
         return self._http.upload(
-            _UPLOADS, f"{self.job.prompt_id}-{index}{suffix}", entry.content_type, entry.data
+            FOLDER, f"{self.job.prompt_id}-{index}{suffix}", entry.content_type, entry.data
         )
 
     def _begin(self) -> None:

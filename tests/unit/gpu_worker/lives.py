@@ -1,24 +1,27 @@
-"""The worker's life around its jobs: what it does with one that crashes, and with one that it gives back."""
+"""A worker on fakes, in a thread, for tests of what it does around its jobs."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from typing import Any
-
-import pytest
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
 
 from services.chassis.clock import system_clock
 from services.chassis.health import Health
 from services.chassis.metrics import Metrics
 from services.contracts.events import Outcome
+from services.gpu_worker.availability import Availability
+from services.gpu_worker.cancelling import Canceller, Taken
+from services.gpu_worker.disk import Disk, DiskWatch
 from services.gpu_worker.holdings import Assignment, Holdings
 from services.gpu_worker.jobs import JobRunner
-from services.gpu_worker.ports import OnProgress, Rendering, RenderJob
+from services.gpu_worker.lease import Lease
+from services.gpu_worker.slot import Slot
+from services.gpu_worker.warm_up import WarmUp
 from services.gpu_worker.worker import Worker
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.renderer import FakeRenderer
-from tests.harness.waiting import eventually
 from tests.unit.gpu_worker.test_holdings import ENVELOPE
 from tests.unit.gpu_worker.test_jobs import Sent, a_job
 
@@ -54,9 +57,13 @@ class Reporter:
     def start(self) -> None:
         """As `Reporter.start`."""
 
-    def set_available(self, available: bool) -> None:
-        """As `Reporter.set_available`."""
-        self.said.append("available" if available else "unavailable")
+    def wake(self) -> None:
+        """As `Reporter.wake`."""
+        self.said.append("woken")
+
+    def relist(self) -> None:
+        """As `Reporter.relist`."""
+        self.said.append("relisted")
 
     def drain(self) -> None:
         """As `Reporter.drain`."""
@@ -77,88 +84,101 @@ class Outbox(Sent):
 class Life:
     """A worker of one slot in a thread, on fakes."""
 
-    def __init__(self, renderer: FakeRenderer, grace_seconds: float = 30.0) -> None:
-        self.stopping = threading.Event()
+    def __init__(
+        self,
+        renderer: FakeRenderer,
+        grace_seconds: float = 30.0,
+        warm_up: WarmUp | None = None,
+        folders: Sequence[Path] = (),
+        restarts_well: bool = True,
+    ) -> None:
+        self._restarts_well = restarts_well
+        self.stopping, self.reclaimed = threading.Event(), threading.Event()
         self.renderer = renderer
         self.lanes = Lanes(threading.Event())
         self.reporter = Reporter()
         self.outbox = Outbox()
         self.holdings = Holdings()
         self.restarts: list[str] = []
-        outbox: Any = self.outbox
-        runner = JobRunner(renderer, FakeObjectStore(), outbox, Metrics("gpu_worker"), system_clock)
-        worker = Worker(
-            self.lanes,  # type: ignore[arg-type]  # all that a worker uses of a consumer
-            self.holdings,
-            self.reporter,  # type: ignore[arg-type]  # all that a worker uses of a reporter
-            [(renderer, runner)],
-            outbox,
-            Health(),
-            grace_seconds=grace_seconds,
-            restart_renderer=self.restarts.append,
+        self.health = Health()
+        self.availability = Availability(self.health, changed=lambda: None)
+        self.stopped_for = 0.0
+        self.lease = Lease(
+            "w1", 6.0, lapsed=lambda: self.worker.start_over(), clocks=[lambda: self.stopped_for]
         )
-        self._thread = threading.Thread(target=worker.run, args=(self.stopping,), daemon=True)
+        self.taken = Taken()
+        self.abandoning, self.metrics = threading.Event(), Metrics("gpu_worker")
+        self.canceller = Canceller(
+            self.taken, self.holdings, cast(Any, self.outbox), self.metrics, system_clock,
+            interrupt=renderer.interrupt, finished=self.lanes.finished, leaving=self.abandoning,
+        )  # fmt: skip
+        self.worker = self._worker(self._slot(warm_up, folders), grace_seconds)
+        self._thread = threading.Thread(
+            target=self.worker.run, args=(self.stopping, self.reclaimed), daemon=True
+        )
         self._thread.start()
 
-    def give(self, offset: int = 0) -> Assignment:
-        """Let a job arrive."""
-        assignment = Assignment(job=a_job(), envelope=ENVELOPE, lane=0, offset=offset)
+    def _slot(self, warm_up: WarmUp | None, folders: Sequence[Path]) -> Slot:
+        outbox: Any = self.outbox
+        return Slot(
+            self.renderer,
+            JobRunner(
+                self.renderer, FakeObjectStore(), outbox, self.metrics, system_clock, self.taken.covers
+            ),
+            self.lease,
+            self.holdings,
+            self.availability,
+            DiskWatch(Disk(folders, 0), self.availability),
+            warm_up=warm_up,
+            abandoning=self.abandoning,
+            finished=self.lanes.finished,
+            relist=self.reporter.relist,
+            restart_renderer=self.restarted,
+        )
+
+    def _worker(self, slot: Slot, grace_seconds: float) -> Worker:
+        outbox, lanes, reporter = cast(Any, self.outbox), cast(Any, self.lanes), cast(Any, self.reporter)
+        return Worker(
+            lanes,
+            self.holdings,
+            reporter,
+            [slot],
+            outbox,
+            self.health,
+            self.availability,
+            interrupt=self.renderer.interrupt,
+            abandoning=self.abandoning,
+            grace_seconds=grace_seconds,
+        )
+
+    def give(self, dispatch_id: str = "d1", offset: int = 0, **changes: object) -> Assignment:
+        """Let a job of a request of its own arrive, as the poll loop does."""
+        own = {"dispatch_id": dispatch_id, "request_id": f"request of {dispatch_id}"}
+        changes = own | {"incarnation": self.lease.identity().incarnation} | changes
+        assignment = Assignment(job=a_job(**changes), envelope=ENVELOPE, lane=0, offset=offset)
         self.holdings.add(assignment)
+        self.canceller.arrived(assignment)
         return assignment
+
+    def restarted(self, why: str) -> None:
+        """Start ComfyUI again: it is up at once, or when the test says so."""
+        self.renderer.alive = self._restarts_well
+        self.restarts.append(why)
+
+    def outcomes(self) -> list[tuple[str, Outcome]]:
+        """What was told, by dispatch id."""
+        return [(event.dispatch_id or "", event.outcome) for event in self.outbox.completed]
+
+    def is_alive(self) -> bool:
+        """Whether the process would still be there."""
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         """SIGTERM, and wait until it has left."""
         self.stopping.set()
+        self.ended()
+
+    def ended(self) -> None:
+        """Wait until it has left."""
         self._thread.join(20)
         assert not self._thread.is_alive()
-
-
-class Broken(FakeRenderer):
-    """Raises what no renderer should."""
-
-    def run(self, job: RenderJob, *, deadline: float, on_progress: OnProgress) -> Rendering:
-        """See `Renderer.run`."""
-        raise ZeroDivisionError("a fault of ours")
-
-
-@pytest.fixture
-def broken() -> Iterator[Life]:
-    """A worker whose renderer has a fault."""
-    life = Life(Broken())
-    yield life
-    life.stop()
-
-
-def test_f1_a_crash_is_told_before_the_job_counts_as_done(broken: Life) -> None:
-    """While the broker is away it is sent again; dropped, the request would hang until its worker is missed."""
-    broken.outbox.failures = 2
-    job = broken.give()
-    eventually(lambda: broken.lanes.passed)
-    assert broken.lanes.passed == [job]
-    (event,) = broken.outbox.completed
-    assert event.error is not None
-    assert (event.outcome, event.error.code) == (Outcome.FAILED, "internal_error")
-
-
-def test_f1_a_crash_that_cannot_be_told_before_the_worker_leaves_is_not_passed() -> None:
-    """The lane's next owner reads it again, and the dispatcher misses it in the reports."""
-    life = Life(Broken(), grace_seconds=0.0)
-    life.outbox.failures = 1_000
-    life.give()
-    eventually(lambda: life.outbox.failures < 1_000)
-    life.stop()
-    assert (life.lanes.passed, life.outbox.completed) == ([], [])
-    assert life.lanes.closed
-
-
-def test_a_job_that_outlasts_the_grace_is_given_back() -> None:
-    """Interrupted, not told as failed, and not passed."""
-    renderer = FakeRenderer()
-    renderer.hang_next()
-    life = Life(renderer, grace_seconds=0.0)
-    job = life.give()
-    eventually(lambda: renderer.ran)
-    life.stop()
-    assert renderer.interrupted == [job.job.dispatch_id]
-    assert (life.lanes.passed, life.outbox.completed) == ([], [])
-    assert life.reporter.said == ["available", "draining", "gone"]

@@ -10,7 +10,22 @@ import pytest
 from services.contracts.errors import ErrorCode, error_info
 from services.contracts.events import JobDispatched, JobSpec, Outcome, ReplyTo
 from services.gpu_worker import decide
-from services.gpu_worker.decide import Identity, Verdict
+from services.gpu_worker.decide import Aftermath, Identity, Verdict
+from services.gpu_worker.ports import (
+    BadInputImage,
+    CheckpointMissing,
+    ComfyUIDied,
+    ComfyUIUnreachable,
+    DeadlineExceeded,
+    DiskFull,
+    GraphRefused,
+    Interrupted,
+    ModelUnreadable,
+    NodeFailed,
+    NoImages,
+    OutOfMemory,
+    RenderError,
+)
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ME = Identity(worker_id="w1", incarnation="i1")
@@ -73,3 +88,45 @@ def test_a_failure_is_never_final() -> None:
 def test_a_success_is_final() -> None:
     """Nothing can better it."""
     assert decide.succeeded(JOB, [], NOON, gpu_seconds=1.0, reused=False).final
+
+
+def test_a_cancelled_job_is_final_and_says_so_by_its_code() -> None:
+    """Nobody wants another attempt."""
+    event = decide.cancelled(JOB, NOON, gpu_seconds=1.5)
+    assert event.error is not None
+    assert (event.outcome, event.final, event.error.code, event.gpu_seconds) == (
+        Outcome.CANCELLED,
+        True,
+        "cancelled",
+        1.5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "retryable", "what"),
+    [
+        (ComfyUIDied("-"), True, Aftermath.RESTART),
+        (ComfyUIUnreachable("-"), True, Aftermath.RESTART),
+        (DeadlineExceeded("-", stuck=True), True, Aftermath.RESTART),
+        (DeadlineExceeded("-", stuck=False), False, Aftermath.CARRY_ON),
+        (OutOfMemory("-"), True, Aftermath.CARRY_ON),
+        (CheckpointMissing("-"), True, Aftermath.RELIST),
+        (ModelUnreadable("-"), True, Aftermath.CARRY_ON),
+        (DiskFull("-"), True, Aftermath.MAKE_ROOM),
+        (NodeFailed("-"), False, Aftermath.CARRY_ON),
+        (GraphRefused("-"), False, Aftermath.CARRY_ON),
+        (BadInputImage("-"), False, Aftermath.CARRY_ON),
+        (NoImages("-"), False, Aftermath.CARRY_ON),
+        (Interrupted("-"), False, Aftermath.CARRY_ON),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_kind_of_failure_has_its_rule(error: RenderError, retryable: bool, what: Aftermath) -> None:
+    """Whether another worker should try, and what this one does before it goes on."""
+    assert (error.retryable, error.info().retryable) == (retryable, retryable)
+    assert decide.aftermath(error) is what
+
+
+def test_after_a_success_nothing_is_to_be_done() -> None:
+    """The usual case."""
+    assert decide.aftermath(None) is Aftermath.CARRY_ON

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 from services.contracts.envelope import Envelope
 from services.contracts.events import HeldState
@@ -44,6 +45,50 @@ def test_closing_gives_back_what_waits_and_keeps_what_runs() -> None:
     holdings.add(other)
     assert holdings.close() == [other]
     assert holdings.running() == [ASSIGNMENT]
+
+
+def test_a_claimed_job_is_in_hand_but_never_begun() -> None:
+    """Its end is being told; until then the dispatcher must hear of it."""
+    holdings = Holdings()
+    holdings.add(ASSIGNMENT)
+    assert holdings.claim(ASSIGNMENT)
+    assert (holdings.running(), holdings.is_running(ASSIGNMENT)) == ([], False)
+    assert [job.state for job in holdings.reported()] == [HeldState.HELD]
+    assert not holdings.idle()
+    holdings.finish(ASSIGNMENT)
+    assert (holdings.reported(), holdings.idle()) == ([], True)
+
+
+def test_a_job_is_claimed_once_and_never_from_a_slot() -> None:
+    """Whoever has it ends it."""
+    holdings = Holdings()
+    holdings.add(ASSIGNMENT)
+    assert [holdings.claim(ASSIGNMENT) for _ in range(2)] == [True, False]
+    holdings.add(ASSIGNMENT)
+    holdings.take()
+    assert not holdings.claim(ASSIGNMENT)
+
+
+def test_what_is_released_is_not_in_hand_any_more() -> None:
+    """The worker goes on with what runs, and with what comes."""
+    holdings = Holdings()
+    holdings.add(ASSIGNMENT)
+    assert holdings.release() == [ASSIGNMENT]
+    assert holdings.reported() == []
+    holdings.add(ASSIGNMENT)
+    assert holdings.take() is ASSIGNMENT
+
+
+def test_the_jobs_of_a_request_are_found_wherever_they_are() -> None:
+    """An attempt that outlived its worker's name, and the next one."""
+    holdings = Holdings()
+    other = replace(ASSIGNMENT, job=replace(JOB, dispatch_id="d2"))
+    foreign = replace(ASSIGNMENT, job=replace(JOB, dispatch_id="d3", request_id="another"))
+    holdings.add(ASSIGNMENT)
+    holdings.take()
+    holdings.add(other)
+    holdings.add(foreign)
+    assert holdings.of_request(JOB.request_id) == [other, ASSIGNMENT]
 
 
 def test_a_lane_is_committed_up_to_its_first_unfinished_record() -> None:

@@ -124,6 +124,16 @@ def test_images_without_their_list_are_drawn_again(world: World) -> None:
     assert len(world.renderer.ran) == 2
 
 
+def test_a_list_that_cannot_be_read_is_as_good_as_none(world: World) -> None:
+    """Every attempt would fail of it otherwise."""
+    world.runner.run(a_job(), ENVELOPE, NEVER)
+    key = next(key for key in world.store.objects if key.endswith("result.json"))
+    world.store.put(key, b"{", "application/json")
+    world.runner.run(a_job(), ENVELOPE, NEVER)
+    assert len(world.renderer.ran) == 2
+    assert world.sent.completed[1].outcome is Outcome.SUCCEEDED
+
+
 def test_f4_a_failure_is_a_code_and_a_sentence(world: World) -> None:
     """Never the renderer's own words, which hold paths."""
     world.renderer.fail_next(NodeFailed("KSampler: RuntimeError: /srv/comfyui/secret.py broke"))
