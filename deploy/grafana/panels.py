@@ -187,6 +187,11 @@ _WORKERS = RowSpec(
         PanelSpec(title="Jobs, by outcome and code", unit="ops", queries=(rates(m.JOBS, "outcome, code"),)),
         PanelSpec(title="Dispatches, by reason", unit="ops", queries=(rates(m.DISPATCHED, "reason"),)),
         PanelSpec(
+            title="Moves to another dispatcher since start",
+            unit="short",
+            queries=(totals(m.ATTACHMENTS, "instance"),),
+        ),
+        PanelSpec(
             title="Sidecar restarts since start",
             unit="short",
             queries=(totals(m.SIDECAR_RESTARTS, "instance"),),

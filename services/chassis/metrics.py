@@ -146,6 +146,12 @@ GPU_BUSY = Spec(
     meaning="Time with a job on the GPU; its rate is the utilisation.",
     remedy="Low with a backlog: the dispatcher cannot reach the worker.",
 )
+ATTACHMENTS = Spec(
+    name="distillery_attachments_total",
+    kind="counter",
+    meaning="Times that a worker attached itself to another dispatcher, where it was needed more.",
+    remedy="Several a minute of each for long: more dispatchers than so few workers can serve at once; run fewer.",
+)
 SIDECAR_RESTARTS = Spec(
     name="distillery_sidecar_restarts_total",
     kind="counter",
