@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 
 from services.chassis import metrics as m
+from services.chassis import records
 from services.chassis.clock import Clock
 from services.chassis.logs import get_logger
 from services.chassis.outbox import Outbox
-from services.chassis.records import Received, Record
+from services.chassis.records import Received
 from services.chassis.retry import SendFailed
 from services.contracts.envelope import Envelope
 from services.contracts.errors import ErrorCode, PermanentError, UndecodableRecord, error_info
 from services.contracts.events import (
+    CancellationRequested,
     JobCompleted,
-    JobProgressed,
     JobRecorded,
     Outcome,
     RequestModerated,
@@ -25,13 +29,20 @@ from services.contracts.events import (
 )
 from services.contracts.topics import JOBS
 from services.dispatcher import decide
+from services.dispatcher.actions import Action, Complete, Dispatch, Forget, Record
+from services.dispatcher.attempts import resend
+from services.dispatcher.job import Job
+from services.dispatcher.outlook import Outlook, announcement, differs, oldest_wait, outlooks, progress
 from services.dispatcher.policy import Policy
-from services.dispatcher.state import Job, State
+from services.dispatcher.state import State
+from services.dispatcher.watch import tick
 
 log = get_logger()
 
-#: Places told in one second; the rest are told in the next ones, the first in the queue always first.
-PLACES_AT_ONCE = 100
+#: Users told in one second how they stand; the rest are told in the next ones, the first in the queue first.
+NEWS_AT_ONCE = 100
+ANNOUNCE_SECONDS = 1.0
+ANNOUNCE_SPACING_SECONDS = 0.1
 
 
 class Dispatcher:
@@ -60,10 +71,13 @@ class Dispatcher:
         self._metrics = metrics
         self._clock = clock
         self._policy = policy
-        self._state = State()
+        self._state = State(policy=policy)
         self._causes: dict[str, Envelope] = {}  # request id -> the envelope whose trace its events continue
-        self._places: dict[str, int] = {}
+        self._id = str(uuid.uuid4())
+        self._wanting = asyncio.Event()  # somebody began to wait
+        self._told: dict[str, Outlook] = {}  # by the ledger's key
         self._deaf_at: datetime = clock()  # when it was last unsure of having heard everything
+        self._sure = False
         # The ticker and the agent both decide; a decision and its writes are one step.
         self._turn = asyncio.Lock()
 
@@ -73,6 +87,8 @@ class Dispatcher:
             now = self._clock()
             await self._perform(self._react(received, now), now)
             await self._fill(now)
+            if len(self._state.backlog):
+                self._wanting.set()
 
     async def heard(self, received: Received) -> None:
         """The handler of ``workers``, which every dispatcher follows whole."""
@@ -82,7 +98,7 @@ class Dispatcher:
             if not news or not self._in_step.is_set():
                 return
             try:
-                await self._step(decide.resend(self._state, news), now)
+                await self._step(resend(self._state, news), now)
                 await self._fill(now)
             except SendFailed as error:  # the next report or tick decides the same again
                 log.warning("report_postponed", why=str(error))
@@ -117,16 +133,16 @@ class Dispatcher:
 
     def assigned(self, owned: set[int]) -> None:
         """Partitions were assigned: before a job is called lost, its worker gets the time to report it."""
-        self._state.owned = owned
+        self._state.own(owned)
         self._deaf_at = self._clock()
         log.info("dispatcher_assigned", partitions=len(owned), jobs=len(self._state.jobs))
 
     async def revoked(self) -> None:
         """Partitions are about to go: wait for the decision that is being written."""
         async with self._turn:
-            self._state.owned = set()
+            self._state.own(set())
 
-    async def poisoned(self, record: Record, error: UndecodableRecord) -> None:
+    async def poisoned(self, record: records.Record, error: UndecodableRecord) -> None:
         """A record of ``workers`` that is no report: its partition's owner keeps it for the operators."""
         if record.partition not in self._state.owned:
             return
@@ -141,20 +157,36 @@ class Dispatcher:
             await asyncio.sleep(1.0)
             await self.tick()
 
+    async def announce_forever(self) -> None:
+        """Say what waits: every second, and at once when a request begins to wait, but not for each of many."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wanting.wait(), ANNOUNCE_SECONDS)
+            self._wanting.clear()
+            if self._in_step.is_set():
+                await self._announce()
+            await asyncio.sleep(ANNOUNCE_SPACING_SECONDS)
+
+    async def _announce(self) -> None:
+        try:
+            await self._outbox.send(announcement(self._state, self._id, self._clock()), None)
+        except SendFailed as error:  # the next one says it as well
+            log.warning("backlog_unannounced", why=str(error))
+
     async def tick(self) -> None:
         """One look; none while the ledger is being read back."""
         now, owned = self._clock(), self._state.owned
-        sure = await self._is_sure(now, owned)
+        self._sure = await self._is_sure(now, owned)
         async with self._turn:
             if not self._in_step.is_set() or self._state.owned is not owned:
                 return
             try:
-                await self._look(now, sure=sure)
+                await self._look(now)
             except SendFailed as error:  # the next tick decides the same again
                 log.warning("tick_postponed", why=str(error))
-            told = self._places_to_tell()
+            news = self._news()
             self._measure(now)
-        await self._tell(told)
+        await self._tell(news)
 
     async def _is_sure(self, now: datetime, owned: set[int]) -> bool:
         """Whether all has been heard for as long as a worker may be silent: after an outage they too come back late."""
@@ -162,8 +194,9 @@ class Dispatcher:
             self._deaf_at = self._clock()
         return (now - self._deaf_at).total_seconds() > self._policy.silence
 
-    async def _look(self, now: datetime, *, sure: bool) -> None:
-        for step in decide.tick(self._state, now, self._policy, sure=sure):
+    async def _look(self, now: datetime) -> None:
+        self._state.silence(now)
+        for step in tick(self._state, now, sure=self._sure):
             await self._step(step, now)
         await self._fill(now)
 
@@ -178,20 +211,23 @@ class Dispatcher:
         self._state.left(worker_id, record.partition, seen_at)
         return worker_id
 
-    def _react(self, received: Received, now: datetime) -> list[decide.Action]:
+    def _react(self, received: Received, now: datetime) -> list[Action]:
         event, partition = received.event, received.record.partition
         if isinstance(event, RequestModerated) and event.verdict is Verdict.APPROVED:
             self._causes.setdefault(event.request.request_id, received.envelope)
-            return decide.admit(self._state, event.request, partition, now, self._policy)
+            return decide.admit(self._state, event.request, partition, now, sure=self._sure)
         if isinstance(event, JobCompleted):
-            return decide.complete(self._state, event, now, self._policy)
+            self._state.learn(event)
+            return decide.complete(self._state, event, now)
+        if isinstance(event, CancellationRequested):
+            return decide.cancel(self._state, event, now)
         return []
 
     async def _fill(self, now: datetime) -> None:
-        while actions := decide.schedule(self._state, now, self._policy):
+        while actions := decide.schedule(self._state, now):
             await self._step(actions, now)
 
-    async def _step(self, actions: list[decide.Action], now: datetime) -> None:
+    async def _step(self, actions: list[Action], now: datetime) -> None:
         """One decision; a job of which something can never be written ends, and the others go on."""
         done = 0
         try:
@@ -212,51 +248,53 @@ class Dispatcher:
         except (PermanentError, ValueError):  # not even its end can be written: no event of it ever will
             self._forget(request_id)
 
-    async def _perform(self, actions: Iterable[decide.Action], now: datetime) -> None:
+    async def _perform(self, actions: Iterable[Action], now: datetime) -> None:
         for action in actions:
             match action:
-                case decide.Record(record=record, partition=partition):
+                case Record(record=record, partition=partition):
                     request_id = record.request.request_id
                     await self._outbox.send(record, self._causes.get(request_id), partition=partition)
                     self._state.record(record, partition)
-                case decide.Dispatch(event=dispatched, lane=lane, reason=reason):
+                case Dispatch(event=dispatched, lane=lane, reason=reason):
                     await self._outbox.send(
                         dispatched, self._causes.get(dispatched.request_id), partition=lane
                     )
                     self._metrics.count(m.DISPATCHED, reason)
-                case decide.Complete(event=completed):
+                case Complete(event=completed):
                     await self._outbox.send(completed, self._causes.get(completed.request_id))
-                case decide.Forget(request_id=request_id, partition=partition):
-                    await self._outbox.tombstone(JOBS, request_id, partition)
-                    self._forget(request_id)
+                case Forget(key=key, partition=partition):
+                    await self._outbox.tombstone(JOBS, key, partition)
+                    self._forget(key)
 
-    def _forget(self, request_id: str) -> None:
-        self._state.forget(request_id)
-        self._causes.pop(request_id, None)
+    def _forget(self, key: str) -> None:
+        self._state.forget(key)
+        self._causes.pop(key, None)
 
-    def _places_to_tell(self) -> list[JobProgressed]:
+    def _news(self) -> list[Outlook]:
+        """What waiting users should hear, the first in the queue first."""
         now = self._clock()
-        places = {job.request_id: (job, place) for job, place in decide.places(self._state)}
-        self._places = {i: place for i, place in self._places.items() if i in places}
-        changed = [(job, place) for i, (job, place) in places.items() if self._places.get(i) != place]
-        return [decide.progress(job, place, now) for job, place in changed[:PLACES_AT_ONCE]]
+        waiting = {look.job.key: look for look in outlooks(self._state, now)}
+        self._told = {key: told for key, told in self._told.items() if key in waiting}
+        news = (look for key, look in waiting.items() if differs(look, self._told.get(key)))
+        return list(islice(news, NEWS_AT_ONCE))
 
-    async def _tell(self, told: list[JobProgressed]) -> None:
+    async def _tell(self, news: list[Outlook]) -> None:
         """Send progress side by side; losing it is harmless, since the next look tells it again."""
-        sends = [self._outbox.send(event, self._causes.get(event.request_id)) for event in told]
-        for event, outcome in zip(told, await asyncio.gather(*sends, return_exceptions=True), strict=True):
+        now = self._clock()
+        sends = [
+            self._outbox.send(progress(look, now), self._causes.get(look.job.request_id)) for look in news
+        ]
+        for look, outcome in zip(news, await asyncio.gather(*sends, return_exceptions=True), strict=True):
             if isinstance(outcome, BaseException):
                 log.warning("place_untold", why=str(outcome))
             else:
-                self._places[event.request_id] = event.queue_place or 0
+                self._told[look.job.key] = look
 
     def _measure(self, now: datetime) -> None:
         state = self._state
-        waiting = [state.jobs[ids[0]].record.queued_at for ids in state.backlog.values()]
-        oldest = min(waiting, default=now)
-        self._metrics.set(m.BACKLOG, state.queued())
-        self._metrics.set(m.OLDEST_WAIT, max(0.0, (now - oldest).total_seconds()))
-        live = [w for w in state.workers.values() if decide.is_live(w, now, self._policy)]
+        self._metrics.set(m.BACKLOG, len(state.backlog))
+        self._metrics.set(m.OLDEST_WAIT, oldest_wait(state, now))
+        live = [w for w in state.workers.values() if state.is_live(w, now)]
         draining = [w for w in state.workers.values() if w.report.draining]
         self._metrics.set(m.WORKERS, len(live), "live")
         self._metrics.set(m.WORKERS, len(draining), "draining")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import timedelta
 
+from services.chassis.settings import SettingsError
 from services.chassis.stage import Stage, run_stage
-from services.contracts.topics import COMPLETED, JOBS, MODERATED, WORKERS
+from services.contracts.topics import CANCELLATIONS, COMPLETED, JOBS, MODERATED, WORKERS
 from services.dispatcher.agents import Dispatcher
 from services.dispatcher.settings import DispatcherSettings
 
 
 def compose(stage: Stage, settings: DispatcherSettings) -> None:
     """Wire the dispatcher into its Faust app."""
-    policy = settings.policy()
+    try:
+        policy = settings.policy()
+    except SettingsError as error:
+        sys.exit(f"dispatcher: {error}")
 
     async def heard_all(owned: set[int]) -> bool:
         return await workers.all_handled() and await stage.positions.all_handled(COMPLETED, owned)
@@ -20,7 +25,7 @@ def compose(stage: Stage, settings: DispatcherSettings) -> None:
     dispatcher = Dispatcher(
         stage.outbox, stage.metrics, stage.clock, policy, in_step=stage.in_step, heard_all=heard_all
     )
-    stage.consume((MODERATED, COMPLETED), dispatcher.handle, give_up=dispatcher.give_up)
+    stage.consume((MODERATED, COMPLETED, CANCELLATIONS), dispatcher.handle, give_up=dispatcher.give_up)
     workers = stage.follow(
         WORKERS,
         handle=dispatcher.heard,
@@ -30,7 +35,7 @@ def compose(stage: Stage, settings: DispatcherSettings) -> None:
     stage.read_back(JOBS, apply=dispatcher.apply, forget=dispatcher.forget_partition)
     stage.on_assigned.append(dispatcher.assigned)
     stage.on_revoked.append(dispatcher.revoked)
-    stage.background.append(dispatcher.tick_forever)
+    stage.background += [dispatcher.tick_forever, dispatcher.announce_forever]
 
 
 def main() -> None:

@@ -6,97 +6,49 @@ one and tells `State` after each, so that a broken-off list is decided anew with
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 
 from services.contracts.errors import ErrorCode, error_info
 from services.contracts.events import (
+    CancellationRequested,
     ErrorInfo,
     GenerationRequested,
     JobCompleted,
-    JobDispatched,
-    JobProgressed,
     JobRecorded,
     JobState,
     Outcome,
-    Phase,
 )
-from services.dispatcher.policy import Policy
-from services.dispatcher.state import Job, State, Worker
-
-_DISPATCH_IDS = uuid.UUID("6f9a1b0e-6d0c-5c0e-9d0e-2f6b0c1d7a55")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """Write this to the ledger, in the user's partition."""
-
-    record: JobRecorded
-    partition: int
-
-    @property
-    def request_id(self) -> str:
-        """Whose state it is."""
-        return self.record.request.request_id
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dispatch:
-    """Send this to the lane; ``reason`` is why there is another attempt, ``first``, or ``moved`` lane."""
-
-    event: JobDispatched
-    lane: int
-    reason: str
-
-    @property
-    def request_id(self) -> str:
-        """Whose attempt it is."""
-        return self.event.request_id
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Complete:
-    """Tell everyone that the request is over."""
-
-    event: JobCompleted
-
-    @property
-    def request_id(self) -> str:
-        """Which one is over."""
-        return self.event.request_id
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forget:
-    """Delete the request from the ledger."""
-
-    request_id: str
-    partition: int
-
-
-Action = Record | Dispatch | Complete | Forget
-
-
-def dispatch_id_of(request_id: str, attempt: int) -> str:
-    """The id of one attempt: the same whenever it is decided, so that a repeated dispatch is recognised."""
-    return str(uuid.uuid5(_DISPATCH_IDS, f"{request_id}/{attempt}"))
+from services.contracts.keys import job_key
+from services.dispatcher import placement
+from services.dispatcher.actions import Action, Complete, Record
+from services.dispatcher.attempts import assign
+from services.dispatcher.job import Job, part_record
+from services.dispatcher.state import State, Worker
 
 
 def admit(
-    state: State, request: GenerationRequested, partition: int, now: datetime, policy: Policy
+    state: State, request: GenerationRequested, partition: int, now: datetime, *, sure: bool
 ) -> list[Action]:
-    """Take an approved request in: dispatched at once where a worker is free and nobody waits, else queued."""
+    """Take an approved request in, or end it at once where it can never be drawn or its user has too many.
+
+    Args:
+        sure: whether every worker has been heard, so that an absent one is absent.
+    """
     if state.knows(request.request_id):
         return []
     record = new_record(request, now)
     job = Job(record=record, partition=partition)
     if request.expires_at <= now:
         return end(job, Outcome.EXPIRED, error_info(ErrorCode.EXPIRED), now)
-    if not state.backlog and (worker := choose_worker(state, job, now, policy)) is not None:
-        return assign(state, job, worker, now, policy)
-    return [Record(record=record, partition=partition)]
+    limit = state.policy.queued_per_user
+    if state.backlog.count_of_user(job.user_id) >= limit:
+        told = f"You have {limit} requests waiting already, which is the most that one may have."
+        return end(job, Outcome.FAILED, error_info(ErrorCode.QUEUE_FULL, told), now)
+    if sure and is_impossible(state, job, now):
+        return end(job, Outcome.FAILED, no_worker_has(job), now)
+    placed = placement.place_at_once(state, job, now)
+    return hand_out(state, placed, now) if placed else [Record(record=record, partition=partition)]
 
 
 def new_record(request: GenerationRequested, now: datetime) -> JobRecorded:
@@ -104,230 +56,112 @@ def new_record(request: GenerationRequested, now: datetime) -> JobRecorded:
     return JobRecorded(request=request, state=JobState.QUEUED, recorded_at=now, queued_at=now)
 
 
-def schedule(state: State, now: datetime, policy: Policy) -> list[Action]:
-    """The next dispatch, or nothing when no waiting job fits a worker with room.
+def is_impossible(state: State, job: Job, now: datetime) -> bool:
+    """Whether workers are there, and none of them, nor one that is starting, has what the job needs.
 
-    The least-recently-served user's oldest request comes first; one that no present worker can run lets others pass.
+    With no worker at all it waits: they may all be on their way.
     """
-    if not any(has_room(state, worker, now, policy) for worker in state.workers.values()):
-        return []
-    for user_id in sorted(state.backlog, key=lambda user: (state.served.get(user, 0), _first(state, user))):
-        job = state.jobs[state.backlog[user_id][0]]
-        worker = choose_worker(state, job, now, policy)
-        if worker is not None:
-            return assign(state, job, worker, now, policy)
-    return []
+    there = [w for w in state.workers.values() if state.is_live(w, now) or is_starting(state, w, now)]
+    return bool(there) and not any(w.can_run(job) for w in there)
 
 
-def choose_worker(state: State, job: Job, now: datetime, policy: Policy) -> Worker | None:
-    """The emptiest live worker with room that can run the job; one that failed it only if no other can."""
-    able = [w for w in state.workers.values() if is_live(w, now, policy) and w.can_run(job)]
-    fresh = [w for w in able if w.report.worker_id not in job.record.failed_workers]
-    roomy = [w for w in fresh or able if has_room(state, w, now, policy)]
-    return min(roomy, key=lambda w: state.load(w) / w.report.slots, default=None)
+def is_starting(state: State, worker: Worker, now: datetime) -> bool:
+    """Whether the worker reports itself, but its ComfyUI does not answer yet."""
+    silent = (now - worker.seen_at).total_seconds() > state.policy.silence
+    return not silent and not worker.report.draining and worker.report.slots == 0
 
 
-def is_live(worker: Worker, now: datetime, policy: Policy) -> bool:
-    """Whether the worker reported lately and takes jobs."""
-    report = worker.report
-    silent = (now - worker.seen_at).total_seconds() > policy.silence
-    return not silent and not report.draining and bool(report.lanes) and report.slots > 0
+def no_worker_has(job: Job) -> ErrorInfo:
+    """Why nobody can draw it, with the files that are wanted."""
+    files = ", ".join(sorted([*job.spec.checkpoints, *job.spec.loras]))
+    return error_info(ErrorCode.NO_CAPABLE_WORKER, f"No GPU that is online has the model for this ({files}).")
 
 
-def has_room(state: State, worker: Worker, now: datetime, policy: Policy) -> bool:
-    """Whether we may give the worker one more: late binding allows what runs and what it holds beside.
-
-    One that is attached to another dispatcher is that one's to fill.
-    """
-    if worker.partition not in state.owned or not is_live(worker, now, policy):
-        return False
-    return state.load(worker) < worker.report.slots + worker.report.held_limit
+def schedule(state: State, now: datetime) -> list[Action]:
+    """The next dispatch, or nothing while no waiting job fits a worker with room."""
+    placed = placement.place(state, now)
+    return hand_out(state, placed, now) if placed else []
 
 
-def assign(state: State, job: Job, worker: Worker, now: datetime, policy: Policy) -> list[Action]:
-    """Ledger first, then the lane: a crash between the two leaves a job that no worker reports, which is lost.
-
-    A job that is held behind others has their time as well.
-    """
-    old, report, request = job.record, worker.report, job.record.request
-    ahead = state.load(worker) // report.slots
-    deadline = min(now + timedelta(seconds=policy.job_deadline * (1 + ahead)), request.expires_at)
-    record = replace(
-        old,
-        state=JobState.DISPATCHED,
-        recorded_at=now,
-        attempt=old.attempt + 1,
-        dispatch_id=dispatch_id_of(request.request_id, old.attempt + 1),
-        worker_id=report.worker_id,
-        incarnation=report.incarnation,
-        lane=report.lanes[0],
-        dispatched_at=now,
-        deadline_at=deadline,
-    )
-    reason = "first" if old.attempt == 0 else _why_again(old.last_error)
-    event = dispatched_event(record)
-    return [
-        Record(record=record, partition=job.partition),
-        Dispatch(event=event, lane=report.lanes[0], reason=reason),
-    ]
-
-
-def dispatched_event(record: JobRecorded) -> JobDispatched:
-    """The event that a DISPATCHED ledger record announces."""
-    request = record.request
-    assert record.dispatch_id is not None
-    assert record.worker_id is not None
-    assert record.incarnation is not None
-    assert record.dispatched_at is not None
-    assert record.deadline_at is not None
-    return JobDispatched(
-        request_id=request.request_id,
-        dispatch_id=record.dispatch_id,
-        attempt=record.attempt,
-        worker_id=record.worker_id,
-        incarnation=record.incarnation,
-        dispatched_at=record.dispatched_at,
-        deadline_at=record.deadline_at,
-        requested_at=request.requested_at,
-        reply_to=request.reply_to,
-        command_string=request.command_string,
-        job=request.job,
-    )
-
-
-def complete(state: State, event: JobCompleted, now: datetime, policy: Policy) -> list[Action]:
-    """A worker, or an earlier self, says how an attempt ended."""
-    job = state.jobs.get(event.request_id)
-    if job is None:
-        return []
-    if event.final:
-        return [finished(job, now)]
-    if event.dispatch_id != job.record.dispatch_id:
-        return []  # a zombie's failure: a later attempt is on its way
-    error = event.error or error_info(ErrorCode.INTERNAL_ERROR)
-    return _again_or_end(job, error, now, policy)
-
-
-def resend(state: State, worker_id: str) -> list[Action]:
-    """Send again what the worker cannot have read, its lane having moved to another before it came to it.
-
-    Harmless where it has read it after all: a worker knows a dispatch id that it had before.
-    """
-    worker = state.workers.get(worker_id)
-    if worker is None or not worker.report.lanes:
-        return []
-    actions: list[Action] = []
-    for job in state.given_to(worker_id):
-        unnamed = job.absences > 0 and not job.abandoned
-        if unnamed and job.record.lane not in worker.report.lanes:
-            lane = worker.report.lanes[0]
-            record = replace(job.record, lane=lane)
-            actions.append(Record(record=record, partition=job.partition))
-            actions.append(Dispatch(event=dispatched_event(record), lane=lane, reason="moved"))
+def hand_out(state: State, placed: placement.Placement, now: datetime) -> list[Action]:
+    """Give the job to its worker, or a share of its images to each; one record makes all the parts."""
+    if len(placed.workers) == 1:
+        return assign(state, placed.job, placed.workers[0], now)
+    whole = replace(placed.job.record, parts=len(placed.workers), recorded_at=now)
+    actions: list[Action] = [Record(record=whole, partition=placed.job.partition)]
+    for part, worker in enumerate(placed.workers, start=1):
+        job = Job(record=part_record(whole, part), partition=placed.job.partition)
+        actions += assign(state, job, worker, now)
     return actions
 
 
-def tick(state: State, now: datetime, policy: Policy, *, sure: bool) -> list[list[Action]]:
-    """What the passing of time alone decides, job by job.
+def complete(state: State, event: JobCompleted, now: datetime) -> list[Action]:
+    """A worker, or an earlier self, says how an attempt ended."""
+    whole = state.jobs.get(event.request_id)
+    if whole is None:
+        return []
+    if event.final:
+        return [finished(whole, now)]
+    job = state.jobs.get(job_key(event.request_id, event.part))
+    if job is None:
+        return []
+    if event.outcome is Outcome.SUCCEEDED:
+        return _part_done(state, whole, job, event, now)
+    if event.dispatch_id != job.record.dispatch_id:
+        return []  # a zombie's failure: a later attempt is on its way
+    error = event.error or error_info(ErrorCode.INTERNAL_ERROR)
+    return again_or_end(state, job, error, now)
 
-    Args:
-        now: when the shell asked whether it has heard all.
-        sure: whether it had, and has for long enough: only then does silence mean that somebody is lost.
+
+def _part_done(state: State, whole: Job, job: Job, event: JobCompleted, now: datetime) -> list[Action]:
+    """Keep what the part drew, whichever attempt drew it; the last part ends the request."""
+    record = replace(
+        job.record,
+        state=JobState.FINISHED,
+        recorded_at=now,
+        images=event.images,
+        gpu_seconds=event.gpu_seconds,
+    )
+    actions: list[Action] = [Record(record=record, partition=job.partition)]
+    others = [part for part in state.parts_of(whole) if part.key != job.key]
+    if any(part.key in state.jobs for part in others):
+        return actions
+    parts = sorted([*(part.record for part in others), record], key=lambda part: part.part)
+    success = replace(
+        ending(whole, Outcome.SUCCEEDED, None, now),
+        images=[image for part in parts for image in part.images],
+        gpu_seconds=sum(part.gpu_seconds for part in parts),
+        parts=whole.record.parts,
+    )
+    return [*actions, Complete(event=success), finished(whole, now)]
+
+
+def cancel(state: State, event: CancellationRequested, now: datetime) -> list[Action]:
+    """Its user takes a request back: one that waits ends here, one that a worker has is ended by that worker.
+
+    That worker reads the cancellation as well; should it be lost, no other attempt is made.
     """
-    steps: list[list[Action]] = []
-    for job in state.jobs.values():
-        if job.record.state is JobState.QUEUED and job.record.request.expires_at <= now:
-            code = ErrorCode.EXPIRED if _runnable(state, job) else ErrorCode.NO_CAPABLE_WORKER
-            steps.append(end(job, Outcome.EXPIRED, error_info(code), now))
-        elif sure and is_lost(state, job, now, policy):
-            steps.append(lost(job, now, policy))
-    kept = timedelta(seconds=policy.finished_kept)
-    for request_id, job in state.finished.items():
-        if job.record.recorded_at + kept < now:
-            steps.append([Forget(request_id=request_id, partition=job.partition)])
-    return steps
+    job = state.jobs.get(event.request_id)
+    if job is None or job.user_id != event.user_id:
+        return []
+    if job.record.state is JobState.DISPATCHED:
+        return [Record(record=replace(job.record, cancelled=True), partition=job.partition)]
+    return end(job, Outcome.CANCELLED, error_info(ErrorCode.CANCELLED), now)
 
 
-def is_lost(state: State, job: Job, now: datetime, policy: Policy) -> bool:
-    """Whether no worker has the dispatched job any more, or one holds it far past its deadline.
-
-    Judge it only when everything written so far has been heard: a worker's ``completed`` is written before the
-    job leaves its reports, but may be read after, and one's own deafness looks like a worker's silence.
-    """
-    record = job.record
-    if record.state is not JobState.DISPATCHED or record.deadline_at is None:
-        return False
-    if job.abandoned or (now - record.deadline_at).total_seconds() > policy.deadline_grace:
-        return True
-    if _age(job, now) <= policy.silence:
-        return False
-    worker = state.workers.get(record.worker_id or "")
-    if worker is None or worker.report.incarnation != record.incarnation:
-        return True
-    return job.absences >= 2 or (now - worker.seen_at).total_seconds() > policy.silence
-
-
-def lost(job: Job, now: datetime, policy: Policy) -> list[Action]:
+def lost(state: State, job: Job, now: datetime) -> list[Action]:
     """The attempt's worker is gone: another attempt, or the end."""
-    return _again_or_end(job, error_info(ErrorCode.WORKER_LOST), now, policy)
+    return again_or_end(state, job, error_info(ErrorCode.WORKER_LOST), now)
 
 
-def end(job: Job, outcome: Outcome, error: ErrorInfo | None, now: datetime) -> list[Action]:
-    """The request is over: the notifier is told first, then the ledger."""
-    request, record = job.record.request, job.record
-    event = JobCompleted(
-        request_id=request.request_id,
-        dispatch_id=record.dispatch_id,
-        attempt=record.attempt,
-        outcome=outcome,
-        final=True,
-        completed_at=now,
-        requested_at=request.requested_at,
-        reply_to=request.reply_to,
-        command_string=request.command_string,
-        error=error,
-        worker_id=record.worker_id,
-    )
-    return [Complete(event=event), finished(job, now)]
-
-
-def finished(job: Job, now: datetime) -> Record:
-    """The ledger's last record of a request before its tombstone."""
-    return Record(
-        record=replace(job.record, state=JobState.FINISHED, recorded_at=now), partition=job.partition
-    )
-
-
-def progress(job: Job, place: int, now: datetime) -> JobProgressed:
-    """Where the request stands in the queue."""
-    request = job.record.request
-    return JobProgressed(
-        request_id=request.request_id,
-        phase=Phase.QUEUED,
-        progressed_at=now,
-        reply_to=request.reply_to,
-        command_string=request.command_string,
-        attempt=job.record.attempt,
-        queue_place=place,
-    )
-
-
-def places(state: State) -> Iterable[tuple[Job, int]]:
-    """Every waiting job with its place: rounds over the users, the least-recently-served first."""
-    users = sorted(state.backlog, key=lambda user: (state.served.get(user, 0), _first(state, user)))
-    lines = [list(state.backlog[user]) for user in users]
-    place = 0
-    for turn in range(max(map(len, lines), default=0)):
-        for line in lines:
-            if turn < len(line):
-                place += 1
-                yield state.jobs[line[turn]], place
-
-
-def _again_or_end(job: Job, error: ErrorInfo, now: datetime, policy: Policy) -> list[Action]:
+def again_or_end(state: State, job: Job, error: ErrorInfo, now: datetime) -> list[Action]:
+    """An attempt failed: the next one waits, or the whole request ends."""
     record = job.record
-    if not error.retryable or record.attempt >= policy.attempts or record.request.expires_at <= now:
-        return end(job, Outcome.FAILED, error, now)
+    whole = state.jobs[job.request_id]
+    if record.cancelled:
+        return end(whole, Outcome.CANCELLED, error_info(ErrorCode.CANCELLED), now)
+    if not error.retryable or record.attempt >= state.policy.attempts or record.request.expires_at <= now:
+        return end(whole, Outcome.FAILED, error, now)
     failed = [*record.failed_workers, record.worker_id] if record.worker_id else list(record.failed_workers)
     again = replace(
         record,
@@ -340,18 +174,30 @@ def _again_or_end(job: Job, error: ErrorInfo, now: datetime, policy: Policy) -> 
     return [Record(record=again, partition=job.partition)]
 
 
-def _runnable(state: State, job: Job) -> bool:
-    return any(worker.can_run(job) for worker in state.workers.values())
+def end(whole: Job, outcome: Outcome, error: ErrorInfo | None, now: datetime) -> list[Action]:
+    """The request is over: the notifier is told first, then the ledger."""
+    return [Complete(event=ending(whole, outcome, error, now)), finished(whole, now)]
 
 
-def _age(job: Job, now: datetime) -> float:
-    at = job.record.dispatched_at or job.record.recorded_at
-    return (now - at).total_seconds()
+def ending(whole: Job, outcome: Outcome, error: ErrorInfo | None, now: datetime) -> JobCompleted:
+    """What the notifier is told of a request that the dispatcher ends."""
+    request, record = whole.record.request, whole.record
+    return JobCompleted(
+        request_id=request.request_id,
+        dispatch_id=record.dispatch_id,
+        attempt=record.attempt,
+        outcome=outcome,
+        final=True,
+        completed_at=now,
+        requested_at=request.requested_at,
+        reply_to=request.reply_to,
+        command_string=request.command_string,
+        error=error,
+        worker_id=record.worker_id,
+    )
 
 
-def _first(state: State, user: str) -> datetime:
-    return state.jobs[state.backlog[user][0]].record.queued_at
-
-
-def _why_again(error: ErrorInfo | None) -> str:
-    return "lost" if error is not None and error.code == ErrorCode.WORKER_LOST else "failed"
+def finished(whole: Job, now: datetime) -> Record:
+    """The ledger's last record of a request before its tombstone."""
+    record = replace(whole.record, state=JobState.FINISHED, recorded_at=now)
+    return Record(record=record, partition=whole.partition)

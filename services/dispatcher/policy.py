@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,12 +16,30 @@ class Policy:
         3  #: a worker silent for so many periods is lost, and so is a job it does not report
     )
     attempts: int = 3  #: dispatches of one request, the first included
-    job_deadline: float = 360.0  #: a worker gives an attempt up after so long
+    job_deadline: float = 360.0  #: a worker gives an attempt up after so long at most
+    least_deadline: float = 60.0  #: and not before, however short its kind's runs were
+    deadline_factor: float = 6.0  #: between the two, so many times as long as its kind's runs
     deadline_grace: float = 30.0  #: past its deadline a job that is still reported is taken from the worker
     finished_kept: float = 900.0  #: how long a redelivered request is still known to be over
+    queued_per_user: int = 30  #: requests of one user that may wait
+    tiers: Mapping[str, int] = field(
+        default_factory=lambda: MappingProxyType({})
+    )  #: plan -> tier; 0 is first
+    ageing: float = 120.0  #: a job rises by a tier after waiting so long
+    patience: float = 10.0  #: how long a job is passed over for a worker that has its checkpoint in memory
+    load_seconds: float = 20.0  #: what loading a checkpoint is thought to take
+    split_seconds: float = 4.0  #: a shorter run is not worth drawing in parts
+    incapable_grace: float = 60.0  #: a queued request waits so long for its last capable worker to come back
 
     @property
     def silence(self) -> float:
-        """Silence after which a worker, or a job on it, counts as lost; and how long a dispatcher must have heard
-        everything, after its start or an outage of the broker, before it calls anybody lost."""
+        """Silence after which a worker, or a job on it, counts as lost.
+
+        So long a dispatcher must also have heard everything, after its start or an outage of the broker, before it
+        calls anybody lost.
+        """
         return self.report_period * self.reports_missed
+
+    def tier_of(self, plan: str) -> int:
+        """The plan's tier; a plan that is not named is in the last."""
+        return self.tiers.get(plan, max(self.tiers.values(), default=0))

@@ -1,36 +1,21 @@
-"""What the dispatcher believes: jobs by request, backlog by user, workers by id.  Pure, in memory, no clock.
+"""What the dispatcher believes: jobs by request, who waits, workers by id.  Pure, in memory, no clock.
 
-`State` changes only by `evolve`-like methods that are told what has been written or reported, so that folding
-the ``jobs`` topic gives the same state as having lived through it.
+It changes only by methods that are told what has been written or reported, so that folding the ``jobs`` topic
+gives the same state as having lived through it.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from services.contracts.events import JobRecorded, JobState, WorkerReported
-
-
-@dataclass(slots=True, kw_only=True)
-class Job:
-    """One unfinished request: its last ledger record, and the partition that it and its user belong to."""
-
-    record: JobRecorded
-    partition: int
-    absences: int = 0  #: reports of its worker in a row that did not name it
-    abandoned: bool = False  #: its worker left, started anew, or drains without it
-
-    @property
-    def request_id(self) -> str:
-        """The request's id."""
-        return self.record.request.request_id
-
-    @property
-    def user_id(self) -> str:
-        """Whose turn it takes."""
-        return self.record.request.reply_to.user_id
+from services.contracts.events import JobCompleted, JobRecorded, JobState, Outcome, WorkerReported
+from services.contracts.keys import job_key
+from services.dispatcher.backlog import Backlog, Waiting
+from services.dispatcher.estimates import RunTimes
+from services.dispatcher.fleet import Catalogue, Fleet, Room, Standing
+from services.dispatcher.job import Job, Kind, part_record
+from services.dispatcher.policy import Policy
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,26 +25,33 @@ class Worker:
     report: WorkerReported
     partition: int
     seen_at: datetime
+    catalogue: Catalogue
 
     def can_run(self, job: Job) -> bool:
-        """Whether it has the files that the job needs; a worker that lists none is taken at its word."""
-        spec, report = job.record.request.job, self.report
-        has_checkpoints = not report.checkpoints or set(spec.checkpoints) <= set(report.checkpoints)
-        return has_checkpoints and (not report.loras or set(spec.loras) <= set(report.loras))
+        """Whether it has the files that the job needs."""
+        return self.catalogue.can_run(job.spec)
 
 
 @dataclass(slots=True)
 class State:
     """Jobs and backlog of the owned partitions, and every worker, whoever it is attached to."""
 
+    policy: Policy = Policy()
     owned: set[int] = field(default_factory=set)
-    jobs: dict[str, Job] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)  #: unfinished, by the ledger's key
     finished: dict[str, Job] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
-    backlog: dict[str, deque[str]] = field(default_factory=dict)  #: user id -> request ids, oldest first
-    held: dict[str, set[str]] = field(default_factory=dict)  #: worker id -> request ids given to it
-    served: dict[str, int] = field(default_factory=dict)  #: user id -> turn number of the last dispatch
-    turn: int = 0
+    backlog: Backlog = field(default_factory=Backlog)
+    fleet: Fleet = field(default_factory=Fleet)
+    run_times: RunTimes = field(default_factory=RunTimes)
+    held: dict[str, dict[str, None]] = field(default_factory=dict)  #: worker id -> keys of its jobs, in order
+    passed: dict[str, datetime] = field(default_factory=dict)  #: when a job was first passed over, by key
+    impossible: dict[Kind, datetime] = field(
+        default_factory=dict
+    )  #: since when nobody could draw the waiting
+
+    def __post_init__(self) -> None:
+        self.backlog.ageing = timedelta(seconds=self.policy.ageing)
 
     def knows(self, request_id: str) -> bool:
         """Whether the request is in work or lately finished."""
@@ -67,30 +59,49 @@ class State:
 
     def record(self, record: JobRecorded, partition: int) -> None:
         """A ledger record was written (or read back)."""
-        request_id = record.request.request_id
-        old = self.jobs.pop(request_id, None)
-        if old is not None:
-            self._unlink(old)
         job = Job(record=record, partition=partition)
+        freed = self._take_out(job.key)
         if record.state is JobState.FINISHED:
-            self.finished[request_id] = job
-            return
-        self.finished.pop(request_id, None)
-        self.jobs[request_id] = job
-        self._link(job)
+            self.finished[job.key] = job
+            self._drop_parts(job)
+        else:
+            self.finished.pop(job.key, None)
+            self.jobs[job.key] = job
+            self._put_in(job)
+        self._refresh(freed)
 
-    def forget(self, request_id: str) -> None:
+    def _put_in(self, job: Job) -> None:
+        record = job.record
+        if job.is_split:
+            for part in range(1, record.parts + 1):
+                if not self.knows(job_key(job.request_id, part)):
+                    self.record(part_record(record, part), job.partition)
+        elif record.state is JobState.DISPATCHED:
+            worker_id = record.worker_id or ""
+            self.held.setdefault(worker_id, {})[job.key] = None
+            self.backlog.serve(job.user_id)
+            self._refresh(worker_id)
+        else:
+            tier = self.policy.tier_of(record.request.plan)
+            waiting = Waiting(job.key, job.user_id, tier, record.queued_at, job.need)
+            self.backlog.add(waiting, first=record.attempt > 0)  # that one has waited once already
+
+    def forget(self, key: str) -> None:
         """A tombstone was written (or read back)."""
-        self.finished.pop(request_id, None)
-        job = self.jobs.pop(request_id, None)
-        if job is not None:
-            self._unlink(job)
+        self.finished.pop(key, None)
+        self._refresh(self._take_out(key))
 
     def forget_partition(self, partition: int) -> None:
         """The partition went to another dispatcher, with its jobs."""
         for job in [*self.jobs.values(), *self.finished.values()]:
             if job.partition == partition:
-                self.forget(job.request_id)
+                self.forget(job.key)
+
+    def own(self, partitions: set[int]) -> None:
+        """These partitions' users and workers are this dispatcher's now."""
+        self.owned = partitions
+        for worker_id in self.workers:
+            self._refresh(worker_id)
 
     def reported(self, report: WorkerReported, partition: int, seen_at: datetime) -> bool:
         """A worker's report arrived; false where it says nothing new.
@@ -101,12 +112,16 @@ class State:
         known = self.workers.get(report.worker_id)
         if known is not None and _is_older(report, seen_at, known):
             return False
-        self.workers[report.worker_id] = Worker(report=report, partition=partition, seen_at=seen_at)
+        catalogue = self.fleet.catalogue(report.checkpoints, report.loras)
+        self.workers[report.worker_id] = Worker(
+            report=report, partition=partition, seen_at=seen_at, catalogue=catalogue
+        )
         named = {held.dispatch_id for held in report.jobs}
         for job in self.given_to(report.worker_id):
             at = job.record.dispatched_at
             if at is not None and at < seen_at:  # an earlier report knows nothing of it
                 _compare(job, report, named=job.record.dispatch_id in named)
+        self._refresh(report.worker_id)
         return True
 
     def left(self, worker_id: str, partition: int, seen_at: datetime) -> None:
@@ -117,10 +132,30 @@ class State:
         del self.workers[worker_id]
         for job in self.given_to(worker_id):
             job.abandoned = True
+        self._refresh(worker_id)
+
+    def learn(self, event: JobCompleted) -> None:
+        """A worker drew something: how long that took tells how long the next will."""
+        job = self.jobs.get(job_key(event.request_id, event.part))
+        if job is None or event.outcome is not Outcome.SUCCEEDED or event.reused or event.gpu_seconds <= 0:
+            return
+        worker = self.workers.get(event.worker_id or "")
+        self.run_times.learn(job.spec, worker.report.gpu if worker else "", event.gpu_seconds)
+
+    def silence(self, now: datetime) -> None:
+        """Take those who have not been heard for too long out of the fleet, until they report again."""
+        for standing in list(self.fleet):
+            if not self.is_live(self.workers[standing.worker_id], now):
+                self.fleet.drop(standing.worker_id)
+
+    def is_live(self, worker: Worker, now: datetime) -> bool:
+        """Whether the worker reported lately and takes jobs."""
+        silent = (now - worker.seen_at).total_seconds() > self.policy.silence
+        return not silent and _takes_jobs(worker.report)
 
     def given_to(self, worker_id: str) -> list[Job]:
         """The jobs that were dispatched to the worker, to whichever incarnation, and are not over."""
-        return [self.jobs[request_id] for request_id in self.held.get(worker_id, ())]
+        return [self.jobs[key] for key in self.held.get(worker_id, ())]
 
     def load(self, worker: Worker) -> int:
         """How many jobs the worker has: those given to it, and those of other dispatchers that it reports."""
@@ -128,36 +163,55 @@ class State:
         ours = [j for j in self.given_to(report.worker_id) if j.record.incarnation == report.incarnation]
         return len(ours) + sum(not self.knows(held.request_id) for held in report.jobs)
 
-    def queued(self) -> int:
-        """How many requests wait."""
-        return sum(len(ids) for ids in self.backlog.values())
+    def parts_of(self, job: Job) -> list[Job]:
+        """The parts of a split request, finished or not, in their order."""
+        keys = [job_key(job.request_id, part) for part in range(1, job.record.parts + 1)]
+        return [
+            self.jobs.get(key) or self.finished[key]
+            for key in keys
+            if key in self.jobs or key in self.finished
+        ]
 
-    def _link(self, job: Job) -> None:
-        record = job.record
-        if record.state is JobState.DISPATCHED:
-            self.held.setdefault(record.worker_id or "", set()).add(job.request_id)
-            self.turn += 1
-            self.served[job.user_id] = self.turn
-            return
-        line = self.backlog.setdefault(job.user_id, deque())
-        if record.attempt > 0:
-            line.appendleft(job.request_id)  # it has waited once already
-        else:
-            line.append(job.request_id)
+    def _take_out(self, key: str) -> str:
+        """Returns the worker that has one job less, if there is one; it is to be refreshed."""
+        job = self.jobs.pop(key, None)
+        self.backlog.remove(key)
+        self.passed.pop(key, None)
+        if job is None or job.record.state is not JobState.DISPATCHED:
+            return ""
+        worker_id = job.record.worker_id or ""
+        del self.held[worker_id][key]
+        if not self.held[worker_id]:
+            del self.held[worker_id]
+        return worker_id
 
-    def _unlink(self, job: Job) -> None:
-        record = job.record
-        if record.state is JobState.DISPATCHED:
-            given = self.held[record.worker_id or ""]
-            given.discard(job.request_id)
-            if not given:
-                del self.held[record.worker_id or ""]
+    def _drop_parts(self, job: Job) -> None:
+        """The request is over: what its parts still do is nobody's business."""
+        for part in self.parts_of(job) if job.record.part == 0 else ():
+            if part.key in self.jobs:
+                freed = self._take_out(part.key)
+                self.finished[part.key] = part
+                self._refresh(freed)
+
+    def _refresh(self, worker_id: str) -> None:
+        """Let the fleet know how much room the worker has, and what will be warm on it."""
+        worker = self.workers.get(worker_id)
+        if worker is None or worker.partition not in self.owned or not _takes_jobs(worker.report):
+            self.fleet.drop(worker_id)
             return
-        line = self.backlog.get(job.user_id)
-        if line is not None and job.request_id in line:
-            line.remove(job.request_id)
-            if not line:
-                del self.backlog[job.user_id]
+        load, slots = self.load(worker), worker.report.slots
+        room = (
+            Room.IDLE if load < slots else Room.HELD if load < slots + worker.report.held_limit else Room.NONE
+        )
+        warm = frozenset(worker.report.loaded)
+        for key in self.held.get(worker_id, ()):
+            warm = self.jobs[key].need or warm  # the last given job decides
+        standing = Standing(worker_id=worker_id, room=room, catalogue=worker.catalogue, warm=warm)
+        self.fleet.put(standing)
+
+
+def _takes_jobs(report: WorkerReported) -> bool:
+    return not report.draining and bool(report.lanes) and report.slots > 0
 
 
 def _is_older(report: WorkerReported, seen_at: datetime, known: Worker) -> bool:

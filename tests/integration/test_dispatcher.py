@@ -100,7 +100,7 @@ def test_f7_two_dispatchers_share_the_users_without_a_lock(
 ) -> None:
     """Each owns half of the partitions of every topic, and each user's request is taken in exactly once."""
     pair = [start_stage("dispatcher", name=f"dispatcher-{n}") for n in (1, 2)]
-    eventually(lambda: [p.metric("distillery_assigned_partitions") for p in pair] == [12.0, 12.0], 30)
+    eventually(lambda: [p.metric("distillery_assigned_partitions") for p in pair] == [18.0, 18.0], 30)
     for request in requests_of(USERS):
         approve(chain_kafka, request)
     records = chain_kafka.consume_until("jobs", lambda seen: len(seen) >= USERS)

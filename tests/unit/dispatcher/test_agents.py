@@ -11,6 +11,7 @@ from services.chassis.records import Received, Record
 from services.contracts.envelope import Envelope
 from services.contracts.errors import EventTooLarge, UndecodableReason, UndecodableRecord
 from services.contracts.events import (
+    BacklogReported,
     Event,
     JobCompleted,
     JobDispatched,
@@ -23,6 +24,7 @@ from services.contracts.events import (
 from services.contracts.topics import MODERATED, WORKERS
 from services.dispatcher.agents import Dispatcher
 from services.dispatcher.policy import Policy
+from tests.harness.waiting import eventually_async
 from tests.unit.dispatcher.world import NOON, a_request
 
 
@@ -205,3 +207,14 @@ async def test_giving_up_a_request_that_was_not_taken_in_ends_it() -> None:
     shell = Shell()
     await shell.dispatcher.give_up(approved("A1"), ValueError("it did not fit"))
     assert [event.request_id for event in shell.ends()] == ["A1"]
+
+
+async def test_a_request_that_begins_to_wait_is_announced_at_once() -> None:
+    """An idle worker of another dispatcher comes over as soon as it hears of it."""
+    shell = Shell()
+    announcing = asyncio.create_task(shell.dispatcher.announce_forever())
+    await shell.dispatcher.handle(approved("A1"))
+    await eventually_async(
+        lambda: any(isinstance(e, BacklogReported) and e.queued == 1 for e in shell.sent.events), 0.9
+    )
+    announcing.cancel()

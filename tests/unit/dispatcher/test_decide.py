@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from services.contracts.errors import ErrorCode, error_info
 from services.contracts.events import Outcome
 from services.dispatcher import decide
-from services.dispatcher.policy import Policy
+from services.dispatcher.actions import Dispatch, Forget, Record
+from services.dispatcher.attempts import dispatch_id_of
+from services.dispatcher.outlook import outlooks
 from services.dispatcher.state import State
 from tests.unit.dispatcher.world import NOON, World, a_request
 
@@ -18,7 +22,7 @@ def test_a_free_worker_gets_a_request_at_once(world: World) -> None:
     world.request("A1")
     (job,) = world.dispatched()
     assert (job.request_id, job.worker_id, job.incarnation, job.attempt) == ("A1", "w1", "i1", 1)
-    assert world.state.queued() == 0
+    assert len(world.state.backlog) == 0
 
 
 def test_the_ledger_is_written_before_the_lane(world: World) -> None:
@@ -26,7 +30,7 @@ def test_the_ledger_is_written_before_the_lane(world: World) -> None:
     world.report("w1")
     world.request("A1")
     kinds = [type(action) for action in world.written]
-    assert kinds.index(decide.Record) < kinds.index(decide.Dispatch)
+    assert kinds.index(Record) < kinds.index(Dispatch)
 
 
 def test_f6_users_take_turns_however_much_one_of_them_asks(world: World) -> None:
@@ -52,7 +56,7 @@ def test_a_worker_gets_what_runs_and_one_held_and_no_more(world: World) -> None:
     world.report("w1", slots=1, held_limit=1)
     world.request("A1", "B1", "C1")
     assert world.order() == ["A1", "B1"]
-    assert world.state.queued() == 1
+    assert len(world.state.backlog) == 1
 
 
 def test_jobs_spread_over_workers_before_any_is_held(world: World) -> None:
@@ -66,6 +70,7 @@ def test_jobs_spread_over_workers_before_any_is_held(world: World) -> None:
 def test_f11_a_worker_without_the_checkpoint_never_gets_the_job(world: World) -> None:
     """The job waits for one that has it, and lets others pass meanwhile."""
     world.report("w1", checkpoints=("sd15.safetensors",))
+    world.report("w2", checkpoints=("sdxl.safetensors",), strangers=("X1",))
     world.request("A1", checkpoints=("sdxl.safetensors",))
     world.request("B1", checkpoints=("sd15.safetensors",))
     assert world.order() == ["B1"]
@@ -154,16 +159,50 @@ def test_a_waiting_request_expires_with_a_sentence(world: World) -> None:
     world.tick()
     (end,) = world.ends()
     assert (end.outcome, end.final) == (Outcome.EXPIRED, True)
-    assert world.state.queued() == 0
+    assert len(world.state.backlog) == 0
 
 
-def test_a_request_that_no_worker_could_run_says_so_when_it_expires(world: World) -> None:
-    """The code tells an operator's fault from a long queue."""
+def test_f11_a_request_that_no_worker_can_draw_is_refused_at_once(world: World) -> None:
+    """With the missing file named; waiting for 14 minutes would tell the user nothing more."""
     world.report("w1", checkpoints=("a",))
     world.request("A1", checkpoints=("b",))
-    world.wait(14 * 60)
+    (end,) = world.ends()
+    assert end.error is not None
+    assert (end.final, end.outcome, end.error.code) == (True, Outcome.FAILED, ErrorCode.NO_CAPABLE_WORKER)
+    assert "(b)" in end.error.message
+
+
+def test_a_request_waits_while_a_worker_that_may_draw_it_is_starting(world: World) -> None:
+    """It reports itself without slots, and what it has is not known yet."""
+    world.report("w1", checkpoints=("a",))
+    world.report("w2", slots=0)
+    world.request("A1", checkpoints=("b",))
+    assert world.ends() == []
+    world.report("w2", slots=1, checkpoints=("b",))
+    assert world.order() == ["A1"]
+
+
+def test_a_request_waits_while_there_is_no_worker_at_all(world: World) -> None:
+    """They may all be on their way: a fleet that starts anew must not refuse its users."""
+    world.request("A1", checkpoints=("b",))
+    world.wait(5 * 60)
     world.tick()
-    assert world.ends()[0].error == error_info(ErrorCode.NO_CAPABLE_WORKER)
+    assert world.ends() == []
+
+
+def test_a_queued_request_whose_last_capable_worker_stays_away_is_told_so(world: World) -> None:
+    """For a minute it may only be starting anew."""
+    world.report("w1", checkpoints=("b",), strangers=("X1",))
+    world.request("A1", checkpoints=("b",))
+    world.leave("w1")
+    for _ in range(70):
+        world.report("w2", checkpoints=("a",))
+        world.tick()
+        assert world.ends() == [] or world.now - NOON > timedelta(seconds=60)
+        world.wait(1)
+    error = world.ends()[0].error
+    assert error is not None
+    assert error.code == ErrorCode.NO_CAPABLE_WORKER
 
 
 def test_the_deadline_of_a_job_never_passes_that_of_its_request() -> None:
@@ -172,7 +211,7 @@ def test_the_deadline_of_a_job_never_passes_that_of_its_request() -> None:
     request = a_request("A1", at=NOON)
     world.wait(12 * 60)
     world.report("w1")
-    world.perform(decide.admit(world.state, request, 0, world.now, world.policy))
+    world.perform(decide.admit(world.state, request, 0, world.now, sure=True))
     assert world.dispatched()[0].deadline_at == request.expires_at
 
 
@@ -195,13 +234,13 @@ def test_a_finished_request_is_remembered_and_then_forgotten(world: World) -> No
     world.wait(2)
     world.tick()
     assert "A1" not in world.state.finished
-    assert any(isinstance(action, decide.Forget) for action in world.written)
+    assert any(isinstance(action, Forget) for action in world.written)
 
 
 def test_places_count_only_what_is_ahead(world: World) -> None:
     """Round by round over the users: each first request before anybody's second."""
     world.request("A1", "A2", "B1")
-    assert [(job.request_id, place) for job, place in decide.places(world.state)] == [
+    assert [(look.job.request_id, look.place) for look in outlooks(world.state, world.now)] == [
         ("A1", 1),
         ("B1", 2),
         ("A2", 3),
@@ -215,9 +254,9 @@ def test_reading_the_ledger_back_gives_the_state_that_wrote_it(world: World) -> 
     world.complete("A1")
     rebuilt = State()
     for action in world.written:
-        if isinstance(action, decide.Record):
+        if isinstance(action, Record):
             rebuilt.record(action.record, action.partition)
-    assert rebuilt.backlog == world.state.backlog
+    assert list(rebuilt.backlog.in_order()) == list(world.state.backlog.in_order())
     assert rebuilt.held == world.state.held
     assert set(rebuilt.finished) == set(world.state.finished)
 
@@ -227,20 +266,20 @@ def test_a_partition_that_went_away_takes_its_jobs_along(world: World) -> None:
     world.report("w1")
     world.request("A1", "A2")
     world.state.forget_partition(0)
-    assert (world.state.jobs, world.state.backlog, world.state.held) == ({}, {}, {})
+    assert (world.state.jobs, list(world.state.backlog), world.state.held) == ({}, [], {})
 
 
 @pytest.mark.parametrize("attempt", [1, 2])
 def test_a_dispatch_id_is_the_same_whenever_it_is_decided(attempt: int) -> None:
     """A dispatch repeated after a crash is recognised by its worker."""
-    assert decide.dispatch_id_of("A1", attempt) == decide.dispatch_id_of("A1", attempt)
-    assert decide.dispatch_id_of("A1", attempt) != decide.dispatch_id_of("A1", attempt + 1)
+    assert dispatch_id_of("A1", 0, attempt) == dispatch_id_of("A1", 0, attempt)
+    assert dispatch_id_of("A1", 0, attempt) != dispatch_id_of("A1", 0, attempt + 1)
 
 
 def test_an_expired_request_is_not_taken_in(world: World) -> None:
     """It waited too long before it came here."""
     request = a_request("A1", at=NOON)
     world.wait(15 * 60)
-    world.perform(decide.admit(world.state, request, 0, world.now, Policy()))
+    world.perform(decide.admit(world.state, request, 0, world.now, sure=True))
     assert world.ends()[0].outcome is Outcome.EXPIRED
-    assert world.state.queued() == 0
+    assert len(world.state.backlog) == 0

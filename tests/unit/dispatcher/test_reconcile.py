@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.dispatcher import decide
+from services.dispatcher.actions import Dispatch
 from tests.unit.dispatcher.world import NOON, World
 
 
@@ -178,7 +178,7 @@ def test_a_job_whose_lane_moved_before_it_was_read_is_sent_again_over_a_lane_tha
     world.report("w1", lanes=(4,), names=())
     first, second = world.dispatched()
     assert (second.dispatch_id, second.attempt) == (first.dispatch_id, 1)
-    assert [action.lane for action in world.written if isinstance(action, decide.Dispatch)] == [7, 4]
+    assert [action.lane for action in world.written if isinstance(action, Dispatch)] == [7, 4]
     world.report("w1", lanes=(4,))
     assert len(world.dispatched()) == 2
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from services.contracts.events import (
+    CancellationRequested,
     ErrorInfo,
     GenerationRequested,
     HeldJob,
     HeldState,
+    ImageRef,
     JobCompleted,
     JobDispatched,
     JobSpec,
@@ -18,13 +20,24 @@ from services.contracts.events import (
     WorkerReported,
 )
 from services.dispatcher import decide
+from services.dispatcher.actions import Action, Complete, Dispatch, Forget, Record
+from services.dispatcher.attempts import resend
 from services.dispatcher.policy import Policy
 from services.dispatcher.state import State
+from services.dispatcher.watch import tick
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def a_request(name: str, *, at: datetime = NOON, checkpoints: tuple[str, ...] = ()) -> GenerationRequested:
+def a_request(
+    name: str,
+    *,
+    at: datetime = NOON,
+    checkpoints: tuple[str, ...] = (),
+    plan: str = "free",
+    images: int = 1,
+    bindings: dict[str, list[str]] | None = None,
+) -> GenerationRequested:
     """Request ``A1`` is the first of user ``A``."""
     return GenerationRequested(
         request_id=name,
@@ -46,12 +59,20 @@ def a_request(name: str, *, at: datetime = NOON, checkpoints: tuple[str, ...] = 
             workflow="sd15",
             workflow_version="1",
             graph="{}",
-            bindings={},
+            bindings=bindings or {},
             seed=1,
-            images=4,
+            images=images,
             parameters={},
             checkpoints=list(checkpoints),
         ),
+        plan=plan,
+    )
+
+
+def an_image(key: str) -> ImageRef:
+    """A finished image."""
+    return ImageRef(
+        object_key=key, content_type="image/png", bytes=1, width=8, height=8, seed=1, sha256="0" * 64
     )
 
 
@@ -60,30 +81,39 @@ class World:
     """A state, a clock, and what was written, in order."""
 
     policy: Policy = Policy()
-    state: State = field(default_factory=lambda: State(owned={0}))
+    state: State = field(init=False)
     now: datetime = NOON
-    written: list[decide.Action] = field(default_factory=list)
+    written: list[Action] = field(default_factory=list)
     sequences: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.state = State(policy=self.policy)
+        self.state.own({0})
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
         self.now += timedelta(seconds=seconds)
 
-    def perform(self, actions: list[decide.Action]) -> list[decide.Action]:
+    def perform(self, actions: list[Action]) -> list[Action]:
         """What the shell does, without a broker."""
         for action in actions:
             self.written.append(action)
-            if isinstance(action, decide.Record):
+            if isinstance(action, Record):
                 self.state.record(action.record, action.partition)
-            elif isinstance(action, decide.Forget):
-                self.state.forget(action.request_id)
+            elif isinstance(action, Forget):
+                self.state.forget(action.key)
         return actions
 
-    def request(self, *names: str, checkpoints: tuple[str, ...] = ()) -> None:
-        """Approved requests arrive, in this order."""
+    def request(
+        self, *names: str, checkpoints: tuple[str, ...] = (), plan: str = "free", images: int = 1
+    ) -> None:
+        """Approved requests arrive, in this order; their images may be drawn in parts."""
+        bindings = {"batch_size": ["5.batch_size"]}
         for name in names:
-            request = a_request(name, at=self.now, checkpoints=checkpoints)
-            self.perform(decide.admit(self.state, request, 0, self.now, self.policy))
+            request = a_request(
+                name, at=self.now, checkpoints=checkpoints, plan=plan, images=images, bindings=bindings
+            )
+            self.perform(decide.admit(self.state, request, 0, self.now, sure=True))
             self.fill()
 
     def report(
@@ -99,6 +129,7 @@ class World:
         partition: int = 0,
         lanes: tuple[int, ...] = (7,),
         strangers: tuple[str, ...] = (),
+        loaded: tuple[str, ...] = (),
     ) -> None:
         """``worker`` reports; ``names`` are the requests it says it holds, by default what it was given.
 
@@ -106,14 +137,8 @@ class World:
         """
         self.sequences[worker] = self.sequences.get(worker, 0) + 1
         own = [j for j in self.state.given_to(worker) if j.record.incarnation == incarnation]
-        given = [job.request_id for job in own] if names is None else names
-        jobs = [
-            HeldJob(
-                dispatch_id=self.state.jobs[n].record.dispatch_id or "", request_id=n, state=HeldState.RUNNING
-            )
-            for n in given
-        ]
-        jobs += [HeldJob(dispatch_id=n, request_id=n, state=HeldState.RUNNING) for n in strangers]
+        given = [job.key for job in own] if names is None else names
+        jobs = [self._held(name) for name in (*given, *strangers)]
         event = WorkerReported(
             worker_id=worker,
             incarnation=incarnation,
@@ -125,11 +150,17 @@ class World:
             jobs=jobs,
             draining=draining,
             checkpoints=list(checkpoints),
+            loaded=list(loaded),
         )
         self.wait(0.001)  # a report that is as old as a dispatch says nothing of it
         self.state.reported(event, partition, self.now)
-        self.perform(decide.resend(self.state, worker))
+        self.perform(resend(self.state, worker))
         self.fill()
+
+    def _held(self, key: str) -> HeldJob:
+        job = self.state.jobs.get(key)
+        dispatch_id = (job.record.dispatch_id if job else None) or key
+        return HeldJob(dispatch_id=dispatch_id, request_id=key.partition("/")[0], state=HeldState.RUNNING)
 
     def leave(self, worker: str, *, partition: int = 0) -> None:
         """``worker`` writes its tombstone."""
@@ -143,38 +174,53 @@ class World:
         error: ErrorInfo | None = None,
         dispatch_id: str | None = None,
         final: bool | None = None,
+        seconds: float = 0.0,
+        images: tuple[str, ...] = (),
     ) -> None:
-        """The worker that has ``name`` says how it went."""
+        """The worker that has ``name`` says how it went; ``A1/2`` is the second part of a split request."""
         record = self.state.jobs[name].record if name in self.state.jobs else self.state.finished[name].record
         event = JobCompleted(
-            request_id=name,
+            request_id=record.request.request_id,
+            part=record.part,
+            parts=record.parts,
+            gpu_seconds=seconds,
+            worker_id=record.worker_id,
+            images=[an_image(key) for key in images],
             dispatch_id=dispatch_id or record.dispatch_id,
             attempt=record.attempt,
             outcome=Outcome.FAILED if error else Outcome.SUCCEEDED,
-            final=final if final is not None else error is None,
+            final=final if final is not None else error is None and record.part == 0,
             completed_at=self.now,
             requested_at=record.request.requested_at,
             reply_to=record.request.reply_to,
             command_string=name,
             error=error,
         )
-        self.perform(decide.complete(self.state, event, self.now, self.policy))
+        self.state.learn(event)
+        self.perform(decide.complete(self.state, event, self.now))
+        self.fill()
+
+    def cancel(self, name: str, *, by: str = "") -> None:
+        """Its user takes ``name`` back, or somebody else tries to."""
+        event = CancellationRequested(request_id=name, user_id=by or name[0], requested_at=self.now)
+        self.perform(decide.cancel(self.state, event, self.now))
         self.fill()
 
     def tick(self, *, sure: bool = True) -> None:
         """A second's look around."""
-        for step in decide.tick(self.state, self.now, self.policy, sure=sure):
+        self.state.silence(self.now)
+        for step in tick(self.state, self.now, sure=sure):
             self.perform(step)
         self.fill()
 
     def fill(self) -> None:
         """Dispatch while there is room."""
-        while actions := decide.schedule(self.state, self.now, self.policy):
+        while actions := decide.schedule(self.state, self.now):
             self.perform(actions)
 
     def dispatched(self) -> list[JobDispatched]:
         """Every job sent to a worker, in order."""
-        return [action.event for action in self.written if isinstance(action, decide.Dispatch)]
+        return [action.event for action in self.written if isinstance(action, Dispatch)]
 
     def order(self) -> list[str]:
         """The requests that were dispatched, in order."""
@@ -182,4 +228,4 @@ class World:
 
     def ends(self) -> list[JobCompleted]:
         """Every end that the dispatcher itself announced."""
-        return [action.event for action in self.written if isinstance(action, decide.Complete)]
+        return [action.event for action in self.written if isinstance(action, Complete)]
