@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -16,12 +17,15 @@ from services.chassis.records import Record
 from services.chassis.retry import SendFailed
 from services.contracts.codec import Codec
 from services.contracts.topics import DEAD_LETTERS, DISPATCHED
+from services.gpu_worker import consumer
 from services.gpu_worker.consumer import LaneConsumer, commit_failure, consumer_config
 from services.gpu_worker.decide import Identity
 from services.gpu_worker.holdings import Assignment, Holdings
 from services.gpu_worker.lease import Lease
 from services.gpu_worker.settings import WorkerSettings
 from services.launcher.brokers.choose import OpenBroker
+from services.launcher.brokers.embedded import EmbeddedBroker
+from tests.fakes.flaky_codec import FlakyCodec
 from tests.harness.kafka import KafkaCorner
 from tests.harness.waiting import eventually
 from tests.unit.gpu_worker.test_decide import JOB
@@ -61,14 +65,14 @@ class Lanes:
         )
         self.holdings = Holdings()
         self.outbox = DeadLetters()
-        self.codec = Codec()
+        self.codec = FlakyCodec()
         self.arrived: list[Assignment] = []
         self.consumer = LaneConsumer(
             self.settings,
             Named(Identity(worker_id=JOB.worker_id, incarnation=JOB.incarnation)),
             self.holdings,
             self.outbox,  # type: ignore[arg-type]  # all that the poll loop uses of an outbox
-            self.codec,
+            self.codec,  # type: ignore[arg-type]  # all that the poll loop uses of a codec
             Metrics("gpu_worker"),
             Health(),
             on_lanes=lambda: None,
@@ -98,6 +102,17 @@ def quick(embedded_broker: OpenBroker, topic_prefix: str) -> Iterator[KafkaCorne
     with KafkaCorner(embedded_broker, topic_prefix) as corner:
         corner.create_topics({DISPATCHED: 4, DEAD_LETTERS: 4})
         yield corner
+
+
+@pytest.fixture
+def doomed(topic_prefix: str) -> Iterator[KafkaCorner]:
+    """A corner of a broker of the test's own, for it to kill."""
+    broker = EmbeddedBroker()
+    opened = OpenBroker(broker=broker, bootstrap=broker.start(), reason="the test kills it")
+    with KafkaCorner(opened, topic_prefix) as corner:
+        corner.create_topics({DISPATCHED: 4})
+        yield corner
+    broker.stop()
 
 
 @pytest.fixture
@@ -142,21 +157,45 @@ def test_a_worker_that_leaves_leaves_poison_to_the_lanes_next_owner(lanes: Lanes
     assert lanes.outbox.buried == []
 
 
+def test_a_record_whose_schema_the_registry_cannot_give_now_is_read_again(
+    lanes: Lanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no poison, and the worker with its running job must not end of it."""
+    monkeypatch.setattr(consumer, "REGISTRY_SECONDS", 0.01)
+    lanes.codec.failures = 2
+    lanes.kafka.produce(DISPATCHED, Codec().encode(JOB), partition=0)
+    eventually(lambda: lanes.polled(lambda: lanes.holdings.reported()), 20)
+    assert lanes.codec.failures == 0
+    assert lanes.outbox.tries == 0
+    assert len(lanes.holdings.reported()) == 1
+
+
+def test_leaving_a_dead_broker_takes_no_half_minute(doomed: KafkaCorner) -> None:
+    """The client would wait for the coordinator for longer than a container gets."""
+    lanes = Lanes(doomed)
+    doomed.produce(DISPATCHED, Codec().encode(replace(JOB, worker_id="another")), partition=0)
+    eventually(lambda: lanes.polled(lambda: lanes.consumer.lanes()), 20)
+    doomed.broker.kill()
+    started = time.monotonic()
+    lanes.close()
+    assert time.monotonic() - started < 2 * consumer.CLOSE_SECONDS
+
+
 def test_a_commit_that_the_broker_refuses_is_said(quick: KafkaCorner) -> None:
     """It is asynchronous: nobody would notice otherwise that a lane is read from the same place for ever."""
     settings = WorkerSettings(kafka_bootstrap_servers=quick.bootstrap, topic_prefix=quick.prefix)
-    consumer, assigned = Consumer(consumer_config(settings)), list[TopicPartition]()
-    consumer.subscribe([quick.name(DISPATCHED)], on_assign=lambda _, partitions: assigned.extend(partitions))
+    client, assigned = Consumer(consumer_config(settings)), list[TopicPartition]()
+    client.subscribe([quick.name(DISPATCHED)], on_assign=lambda _, partitions: assigned.extend(partitions))
 
     def said(of: str) -> bool:
-        consumer.poll(0.05)
+        client.poll(0.05)
         return any(line["event"] == of for line in logs)
 
     with capture_logs() as logs:
-        eventually(lambda: consumer.poll(0.05) or assigned, 20)
-        consumer.commit(offsets=[TopicPartition(quick.name(DISPATCHED), 99, 1)], asynchronous=True)
+        eventually(lambda: client.poll(0.05) or assigned, 20)
+        client.commit(offsets=[TopicPartition(quick.name(DISPATCHED), 99, 1)], asynchronous=True)
         eventually(lambda: said("lane_commit_failed"), 20)
-    consumer.close()
+    client.close()
 
 
 @pytest.mark.parametrize(

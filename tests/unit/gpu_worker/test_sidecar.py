@@ -113,6 +113,20 @@ def test_a_dead_comfyui_is_started_again_on_the_same_port(tmp_path: Path, start:
     assert (sidecar.url, sidecar.pid != pid) == (url, True)
 
 
+def test_its_ups_and_downs_are_told(tmp_path: Path) -> None:
+    """Between two jobs nobody else would notice that it has died."""
+    told: list[bool] = []
+    sidecar = Sidecar(checkout(tmp_path), on_output=lambda line: None, on_ready=told.append)
+    sidecar.start()
+    assert sidecar.wait_ready(READY)
+    pid = sidecar.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: told == [True, False, True], READY)
+    sidecar.stop()
+    assert told[-1] is False
+
+
 def test_a_stuck_comfyui_is_gone_when_restart_returns(tmp_path: Path, start: Start) -> None:
     """Whoever asks for readiness right after must not be told of the stuck one's."""
     sidecar = start(replace(checkout(tmp_path, STUBBORN), stop_seconds=0.1))
