@@ -64,10 +64,14 @@ def lost(history: History) -> Found:
 
 
 def duplicate_messages(history: History) -> Found:
-    """A request has one message, which is made final once or alike."""
+    """A request has one message, which is made final once or alike.
+
+    Where its first answer can be edited no more, that one stays as it was, and the end is a message beside it.
+    """
     for told in history.told:
         finals = [message for message in told.shown if any(state.final for state in message.states)]
-        if len(finals) > 1 or (finals and len(told.shown) > 1):
+        beside = 1 if told.request_id in history.expired else 0
+        if len(finals) > 1 or (finals and len(told.shown) - len(finals) > beside):
             yield told.request_id, f"has {len(told.shown)} messages, {len(finals)} of them final"
         elif len(texts := _final_texts(told)) > 1:
             yield told.request_id, f"was told {len(texts)} different ends: {sorted(texts)}"

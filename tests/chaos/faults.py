@@ -25,17 +25,26 @@ POISONS = (b"", b"not an event", b"\xc3\x01poison!!", b"\x00\x00\x00\x00\x07conf
 _MODES = {Kind.RESET: Mode.RESET, Kind.BLACKHOLE: Mode.BLACKHOLE, Kind.HALF_OPEN: Mode.HALF_OPEN}
 _DISCORD_ROUTES = ("callback", "edit", "post")
 _ENDLESS = 0  #: strikes until it is disarmed
+_LOST_ANSWERS = 10  #: of each kind of call, which is then made again
+_EXPIRED = 8  #: requests whose tokens end at once
 
 
 class Faults:
     """One thread starts each fault at its time, and each has a thread to last in."""
 
     def __init__(
-        self, cluster: Cluster, schedule: list[Fault], seed: int, say: Callable[[str], None]
+        self,
+        cluster: Cluster,
+        schedule: list[Fault],
+        seed: int,
+        unended: Callable[[], list[str]],
+        say: Callable[[str], None],
     ) -> None:
+        """``unended`` gives the requests that users are waiting for."""
         self._cluster = cluster
         self._schedule = schedule
         self._random = Random(seed)  # noqa: S311 - which record is hit, no secret
+        self._unended = unended
         self._say = say
         self._stopping = threading.Event()
         self._lasting: list[threading.Thread] = []
@@ -45,6 +54,7 @@ class Faults:
         self.incidents: list[Incident] = []
         self.injected: set[Place] = set()  #: undecodable records
         self.copies: set[Place] = set()
+        self.expired: set[str] = set()  #: requests whose token was ended
         self.missed: list[Fault] = []  #: that could not be injected, as a record while the broker is away
 
     def start(self) -> None:
@@ -101,8 +111,10 @@ class Faults:
                 self._cluster.broker.kill()
                 self._stopping.wait(fault.seconds)
                 self._cluster.broker.restart()
-            case Kind.DISCORD_5XX | Kind.DISCORD_429:
+            case Kind.DISCORD_5XX | Kind.DISCORD_429 | Kind.DISCORD_LOST:
                 self._trouble_discord(fault)
+            case Kind.TOKEN_EXPIRED:
+                self._expire()
             case Kind.COMFYUI_ERROR:
                 self._trouble_comfyui(fault)
             case Kind.POISON:
@@ -135,10 +147,19 @@ class Faults:
         for route in _DISCORD_ROUTES:
             if fault.kind is Kind.DISCORD_429:
                 discord.arm(route, 429, times=_ENDLESS, retry_after=float(fault.detail))
+            elif fault.kind is Kind.DISCORD_LOST:
+                discord.arm(route, times=_LOST_ANSWERS, lose_answer=True)
             else:
                 discord.arm(route, int(fault.detail), times=_ENDLESS)
         self._stopping.wait(fault.seconds)
         discord.disarm()
+
+    def _expire(self) -> None:
+        discord = SandboxDiscord(self._cluster.discord.url)
+        open_requests = self._unended()
+        for request in self._random.sample(open_requests, min(_EXPIRED, len(open_requests))):
+            self.expired.add(request)
+            discord.expire(request)
 
     def _trouble_comfyui(self, fault: Fault) -> None:
         comfyui = self._cluster.comfyuis[fault.target]

@@ -187,6 +187,7 @@ class History:
     injected: frozenset[Place] = frozenset()  #: the undecodable records among those that the run wrote itself
     copies: frozenset[Place] = frozenset()  #: the duplicates that the run wrote itself
     told: tuple[Told, ...] = ()
+    expired: frozenset[str] = frozenset()  #: requests whose first answer Discord lets nobody edit any more
     runs: tuple[Run, ...] = ()
     stored: frozenset[str] = frozenset()  #: keys of the object store
     commits: tuple[Commit, ...] = ()

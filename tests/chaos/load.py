@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -16,6 +17,8 @@ from tests.harness.chain import is_final
 
 #: Every so many commands one is rejected by the moderator, and one is refused by the bot for a flag it does not know.
 _REJECTED_EVERY, _REFUSED_EVERY = 40, 60
+#: Every so many commands one is taken back, after at most so many seconds.
+_REGRETTED_EVERY, _REGRET_SECONDS = 25, 10.0
 _TRY_AGAIN_SECONDS = 0.5
 #: A user waits for an answer for so long before the command counts as not taken.
 _ANSWER_SECONDS = 5.0
@@ -29,6 +32,7 @@ class Order:
     user_id: str
     guild_id: str
     prompt: str
+    regret_after: float = 0.0  #: seconds after which its user presses Cancel; 0 = never
 
 
 def orders(seed: int, *, requests: int, users: int, seconds: float) -> list[Order]:
@@ -43,6 +47,7 @@ def orders(seed: int, *, requests: int, users: int, seconds: float) -> list[Orde
                 user_id=str(200_000_000_000_000_000 + user),
                 guild_id=GUILDS[user % len(GUILDS)],
                 prompt=_prompt(number, random),
+                regret_after=random.uniform(0.2, _REGRET_SECONDS) if number % _REGRETTED_EVERY == 0 else 0.0,
             )
         )
     return made
@@ -56,7 +61,7 @@ def _prompt(number: int, random: Random) -> str:
 
 
 class Load:
-    """Sends the orders from a thread; one that Discord does not take, since the bot is away, is sent again."""
+    """Sends the orders from a thread, and takes some back; one is sent again where the bot is not connected."""
 
     def __init__(self, url: str, orders: list[Order], followed: Followed) -> None:
         self._discord = SandboxDiscord(url)
@@ -66,6 +71,8 @@ class Load:
         self._thread = threading.Thread(target=self._send_all, name="load", daemon=True)
         self.began = 0.0  #: monotonic
         self.turned_away = 0  #: times that the bot was not connected
+        self.taken_back = 0  #: presses of Cancel that reached the bot
+        self._regrets: list[tuple[float, str, str]] = []  #: a heap of instants with request and user
 
     def start(self) -> None:
         """Begin."""
@@ -88,17 +95,40 @@ class Load:
 
     def _send_all(self) -> None:
         while self._orders and not self._stopping.is_set():
-            self._stopping.wait(max(0.0, self.began + self._orders[0].at - time.monotonic()))
-            order = self._orders.popleft()
-            try:
-                request = self._discord.submit(order.user_id, order.prompt, guild_id=order.guild_id)
-            except SandboxRefused:
-                self.turned_away += 1
-                self._orders.append(order)
-                # Only where everyone is turned away; else the next one's server has another shard.
-                self._stopping.wait(_TRY_AGAIN_SECONDS / max(1, min(len(self._orders), 20)))
+            due = self.began + self._orders[0].at
+            if self._regrets and self._regrets[0][0] < due:
+                at, request, user_id = heapq.heappop(self._regrets)
+                self._pause_until(at)
+                self._take_back(request, user_id)
             else:
-                self._followed.sent(request)
+                self._pause_until(due)
+                self._send(self._orders.popleft())
+
+    def _send(self, order: Order) -> None:
+        try:
+            request = self._discord.submit(order.user_id, order.prompt, guild_id=order.guild_id)
+        except SandboxRefused:
+            self.turned_away += 1
+            self._orders.append(order)
+            # Only where everyone is turned away; else the next one's server has another shard.
+            self._stopping.wait(_TRY_AGAIN_SECONDS / max(1, min(len(self._orders), 20)))
+            return
+        self._followed.sent(request)
+        if order.regret_after:
+            heapq.heappush(self._regrets, (time.monotonic() + order.regret_after, request, order.user_id))
+
+    def _take_back(self, request: str, user_id: str) -> None:
+        message = self._followed.message_of(request)
+        if message is None:
+            return
+        try:
+            self._discord.press(user_id, message)
+        except SandboxRefused:
+            return  # the bot is away, or the button has gone with the request's end
+        self.taken_back += 1
+
+    def _pause_until(self, at: float) -> None:
+        self._stopping.wait(max(0.0, at - time.monotonic()))
 
 
 class Followed:
@@ -107,8 +137,7 @@ class Followed:
     def __init__(self, url: str) -> None:
         self._waiting: dict[str, float] = {}  #: monotonic instants by request
         self._ended: set[str] = set()
-        self._answered: set[str] = set()
-        self.ends: Counter[str] = Counter()
+        self._messages: dict[str, dict[str, Any]] = {}  #: of the requests that were answered and have no end
         self._changed = threading.Condition()
         self._changed_at = time.monotonic()
         self._stopping = False
@@ -121,10 +150,15 @@ class Followed:
             if request not in self._ended:
                 self._waiting[request] = time.monotonic()
 
-    def waiting(self) -> int:
-        """How many requests have no end; a command that nobody answered in time is none."""
+    def unended(self) -> list[str]:
+        """The requests that have no end; a command that nobody answered in time is none."""
         with self._changed:
-            return len(self._unended())
+            return self._unended()
+
+    def message_of(self, request: str) -> dict[str, Any] | None:
+        """The message of a request without an end, as it stands."""
+        with self._changed:
+            return self._messages.get(request)
 
     def wait(self, quiet_seconds: float, tell: Callable[[int], None] = lambda left: None) -> int:
         """Wait until every request has its end, or none has come for a while; returns how many have none."""
@@ -141,7 +175,7 @@ class Followed:
 
     def _unended(self) -> list[str]:
         late = time.monotonic() - _ANSWER_SECONDS
-        return [r for r, at in self._waiting.items() if r in self._answered or at > late]
+        return [r for r, at in self._waiting.items() if r in self._messages or at > late]
 
     def _follow(self, discord: SandboxDiscord) -> None:
         while not self._stopping:
@@ -165,8 +199,10 @@ class Followed:
         request = message["interaction_id"] or message["nonce"]
         if request is None or request in self._ended:
             return
-        self._answered.add(request)
         if message["ephemeral"] or is_final(message):
             self._ended.add(request)
             self._waiting.pop(request, None)
+            self._messages.pop(request, None)
             self._changed_at = time.monotonic()
+        else:
+            self._messages[request] = message

@@ -60,7 +60,7 @@ def _run(settings: ChaosSettings, cluster: Cluster, say: Callable[[str], None]) 
     )
     followed = Followed(cluster.discord.url)
     load = Load(cluster.discord.url, _orders(settings), followed)
-    faults = Faults(cluster, plan, settings.seed, say)
+    faults = Faults(cluster, plan, settings.seed, followed.unended, say)
     commits = observe.Commits(cluster.kafka.bootstrap, PREFIX)
     for part in (load, faults, commits):
         part.start()
@@ -115,6 +115,7 @@ def _observed(
             injected=frozenset(faults.injected),
             copies=frozenset(faults.copies),
             told=observe.told(cluster.discord),
+            expired=frozenset(faults.expired),
             runs=observe.runs({name: cluster.journal(name) for name in cluster.comfyuis}),
             stored=observe.stored(cluster.objects),
             commits=tuple(commits.samples),

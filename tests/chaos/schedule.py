@@ -21,12 +21,17 @@ class Kind(StrEnum):
     HALF_OPEN = "half_open"  #: The far end of a link's connections is gone, and the near end does not know.
     DISCORD_5XX = "discord_5xx"  #: Discord answers 500 to 503.
     DISCORD_429 = "discord_429"  #: Discord limits the rate.
+    DISCORD_LOST = "discord_lost"  #: Discord does what it is asked, and its answer is lost.
+    TOKEN_EXPIRED = (
+        "token_expired"  #: Discord takes no edit for some open requests any more, before their 15 minutes.
+    )
     COMFYUI_ERROR = "comfyui_error"  #: A ComfyUI fails, hangs or falls silent.
     POISON = "poison"  #: A record that nobody can decode.
     DUPLICATE = "duplicate"  #: A record once more.
 
 
 LINK_KINDS = (Kind.DELAY, Kind.RESET, Kind.BLACKHOLE, Kind.HALF_OPEN)
+DISCORD_KINDS = (Kind.DISCORD_5XX, Kind.DISCORD_429, Kind.DISCORD_LOST)
 BROKER_KINDS = (Kind.BROKER_RESTART, Kind.BROKER_KILL)
 #: What a ComfyUI does wrong: names of `services.sandbox.comfyui.faults.FaultKind`.
 COMFYUI_ERRORS = (
@@ -40,13 +45,14 @@ DUPLICATED = ("requests", "moderated", "dispatched", "completed", "delivered")
 _WEIGHTS = {
     Kind.KILL: 8, Kind.TERMINATE: 4, Kind.FREEZE: 3, Kind.BROKER_RESTART: 1, Kind.BROKER_KILL: 1, Kind.DELAY: 3,
     Kind.RESET: 3, Kind.BLACKHOLE: 3, Kind.HALF_OPEN: 2, Kind.DISCORD_5XX: 2, Kind.DISCORD_429: 2,
-    Kind.COMFYUI_ERROR: 4, Kind.POISON: 2, Kind.DUPLICATE: 2,
+    Kind.DISCORD_LOST: 2, Kind.TOKEN_EXPIRED: 2, Kind.COMFYUI_ERROR: 4, Kind.POISON: 2, Kind.DUPLICATE: 2,
 }  # fmt: skip
 #: Seconds that each kind lasts; for a process that ends, how long it stays away.
 _LASTS = {
     Kind.KILL: (0.3, 2.0), Kind.TERMINATE: (3.0, 6.0), Kind.FREEZE: (13.0, 18.0), Kind.BROKER_RESTART: (0.0, 1.0),
     Kind.BROKER_KILL: (0.0, 2.0), Kind.DELAY: (3.0, 8.0), Kind.RESET: (0.1, 3.0), Kind.BLACKHOLE: (3.0, 14.0),
     Kind.HALF_OPEN: (2.0, 8.0), Kind.DISCORD_5XX: (0.5, 4.0), Kind.DISCORD_429: (0.5, 4.0),
+    Kind.DISCORD_LOST: (0.5, 4.0), Kind.TOKEN_EXPIRED: (0.0, 0.0),
     Kind.COMFYUI_ERROR: (4.0, 12.0), Kind.POISON: (0.0, 0.0), Kind.DUPLICATE: (0.0, 0.0),
 }  # fmt: skip
 #: Longer than a rebalance may take, which is the longest timeout of a Faust stage.
@@ -123,7 +129,7 @@ def _turns(cast: Cast, random: Random, *, thorough: bool) -> list[tuple[Kind, st
     turns += [(kind, "discord") for kind in LINK_KINDS] + [(kind, "") for kind in BROKER_KINDS]
     turns += [(Kind.COMFYUI_ERROR, error) for error in COMFYUI_ERRORS]
     turns += [(Kind.POISON, topic) for topic in POISONED] + [(Kind.DUPLICATE, topic) for topic in DUPLICATED]
-    turns += [(kind, "") for kind in (Kind.DISCORD_5XX, Kind.DISCORD_429)]
+    turns += [(kind, "") for kind in (*DISCORD_KINDS, Kind.TOKEN_EXPIRED)]
     return [*turns, (Kind.FREEZE, "long")]
 
 
@@ -155,7 +161,7 @@ def _targets(cast: Cast, kind: Kind, wish: str) -> tuple[str, ...]:
             return cast.stages.get(wish, cast.processes())
         case Kind.BROKER_RESTART | Kind.BROKER_KILL:
             return ("broker",)
-        case Kind.DISCORD_5XX | Kind.DISCORD_429:
+        case Kind.DISCORD_5XX | Kind.DISCORD_429 | Kind.DISCORD_LOST | Kind.TOKEN_EXPIRED:
             return ("discord",)
         case Kind.COMFYUI_ERROR:
             return cast.comfyuis

@@ -93,6 +93,16 @@ PLANTED: dict[str, dict[str, History]] = {
                 Shown(message_id="n", states=(h.end("r0"),)),
             )
         ),
+        "two channel messages where the token had expired": replace(
+            with_told(
+                h.told(
+                    "r0",
+                    Shown(message_id="m", states=(h.QUEUED,)),
+                    *(Shown(message_id=name, states=(h.end("r0"),)) for name in ("n", "o")),
+                )
+            ),
+            expired=frozenset({"r0"}),
+        ),
         "two different ends of one message": with_told(
             h.told("r0", Shown(message_id="m", states=(h.end("r0"), h.end("r0", text="<@1> failed"))))
         ),
@@ -263,6 +273,12 @@ def test_a_message_made_final_twice_alike_is_one_message() -> None:
     """An edit that is tried again changes nothing that a user sees."""
     alike = h.told("r0", Shown(message_id="m", states=(h.QUEUED, h.end("r0"), h.end("r0"))))
     assert check(with_told(alike)) == []
+
+
+def test_a_channel_message_beside_an_expired_answer_is_one_end() -> None:
+    """Nobody can edit that answer any more."""
+    queued, end = Shown(message_id="m", states=(h.QUEUED,)), Shown(message_id="n", states=(h.end("r0"),))
+    assert check(replace(with_told(h.told("r0", queued, end)), expired=frozenset({"r0"}))) == []
 
 
 def test_a_late_success_after_another_end_is_no_violation() -> None:
