@@ -64,26 +64,41 @@ class SyncOutbox:
         """
         self._send_and_wait(*self._encoded(event, cause))
 
-    def send_soon(self, event: Event, cause: Envelope | None, *, partition: int | None = None) -> None:
+    def send_soon(
+        self,
+        event: Event,
+        cause: Envelope | None,
+        *,
+        partition: int | None = None,
+        acknowledged: Callable[[], None] | None = None,
+    ) -> None:
         """Send ``event`` without waiting; for reports and progress, which the next one replaces.
 
-        ``partition`` is that of its key, unless it is given.
+        Args:
+            partition: that of its key, unless it is given.
+            acknowledged: called once the in-sync replicas have it, in a thread of the outbox's: it must not wait.
         """
+
+        def on_delivery(error: KafkaError | None, _: Any) -> None:
+            if error is None and acknowledged is not None:
+                acknowledged()
+
         try:
-            self._produce(*self._encoded(event, cause), None, partition)
+            self._produce(*self._encoded(event, cause), on_delivery if acknowledged else None, partition)
         except SendFailed:
             self._metrics.count(m.SEND_FAILURES, topic_carrying(type(event)).name)
 
-    def tombstone(self, topic: str, key: str, *, partition: int | None = None) -> None:
-        """Delete ``key`` from a compacted topic; returns when sent or after a few seconds.
-
-        ``partition`` is that of the key, unless it is given.
+    def tombstone_soon(self, topic: str, key: str, *, partition: int | None = None) -> None:
+        """Delete ``key`` from a compacted topic without waiting; ``partition`` is that of the key, unless it is given.
 
         Raises:
             SendFailed: the producer takes no more, the broker having been away for long.
         """
         self._produce(topic, key.encode(), None, {}, None, partition)
-        self._producer.flush(5.0)
+
+    def flush(self, seconds: float) -> None:
+        """Wait until what was sent is acknowledged or given up, for at most so long."""
+        self._producer.flush(seconds)
 
     def dead_letter(self, record: Record, error: Exception) -> None:
         """Put the original bytes of ``record`` into ``dead-letters`` and wait for the in-sync replicas.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from services.chassis import logs
 from services.chassis import metrics as m
@@ -26,9 +27,10 @@ from services.chassis.settings import SettingsError, load
 from services.chassis.stage import settings_or_exit
 from services.chassis.sync_outbox import SyncOutbox
 from services.contracts.codec import Codec
-from services.contracts.events import CancellationRequested
-from services.contracts.topics import CANCELLATIONS
+from services.contracts.events import BacklogReported, CancellationRequested
+from services.contracts.topics import BACKLOGS, CANCELLATIONS
 from services.gpu_worker.adapters.comfyui import ComfyUIRenderer
+from services.gpu_worker.attaching import Attaching
 from services.gpu_worker.availability import Availability, Obstacle
 from services.gpu_worker.broadcasts import BroadcastReader
 from services.gpu_worker.cancelling import LOOK_BACK, Canceller, Taken
@@ -103,26 +105,27 @@ def build(
         settings, metrics, health, changed=lambda: reporter.changed(), lapsed=lambda: worker.start_over()
     )
     renderers, restart_renderer = open_comfyui(kit, closing)
+
+    def on_job(assignment: Assignment) -> None:
+        attaching.took()
+        canceller.arrived(assignment)
+
     consumer = LaneConsumer(
         settings, kit.lease, kit.holdings, kit.outbox, kit.codec, metrics, health,
-        on_lanes=lambda: reporter.wake(), on_job=lambda assignment: canceller.arrived(assignment),
+        on_lanes=lambda: reporter.wake(), on_job=on_job,
     )  # fmt: skip
+    attaching = open_attaching(kit, checkpoints=lambda: reporter.checkpoints(), moved=lambda: reporter.wake())
     reporter = Reporter(
-        kit.lease,
-        settings,
-        kit.holdings,
-        kit.availability,
-        renderers,
-        kit.outbox,
-        system_clock,
-        consumer.lanes,
-    )
+        kit.lease, settings, kit.holdings, kit.availability, renderers, kit.outbox, system_clock,
+        consumer.lanes, attaching.place,
+    )  # fmt: skip
     interrupt = interrupter(renderers)
     canceller = Canceller(
         kit.taken, kit.holdings, kit.outbox, metrics, system_clock,
         interrupt=interrupt, finished=consumer.finished, leaving=kit.abandoning,
     )  # fmt: skip
-    disk = start_watches(kit, reclaimed, canceller, closing)
+    start_readers(kit, canceller, attaching, closing)
+    disk = start_watches(kit, reclaimed, closing)
     slots = open_slots(kit, renderers, store, disk, consumer.finished, reporter.relist, restart_renderer)
     worker = Worker(
         consumer, kit.holdings, reporter, slots, kit.outbox, health, kit.availability,
@@ -186,30 +189,49 @@ def start_sidecar(kit: Kit, closing: ExitStack) -> Sidecar | None:
     return sidecar
 
 
-def start_watches(
-    kit: Kit, reclaimed: threading.Event, canceller: Canceller, closing: ExitStack
-) -> DiskWatch:
-    """Start the threads that look outside beside the work: cancellations, the disk, the spot notice."""
-    settings = kit.settings
-    reader = BroadcastReader(
-        settings,
-        kit.codec,
-        system_clock,
-        CANCELLATIONS,
-        CancellationRequested,
-        canceller.heard,
-        look_back=LOOK_BACK,
+def open_attaching(
+    kit: Kit, *, checkpoints: Callable[[], tuple[str, ...]], moved: Callable[[], None]
+) -> Attaching:
+    """What says where to report."""
+    return Attaching(
+        kit.settings.name(),
+        kit.holdings,
+        kit.metrics,
+        checkpoints=checkpoints,
+        offers=lambda: kit.availability.why_not() is None,
+        moved=moved,
+        session_seconds=kit.settings.kafka_session_timeout_seconds,
     )
+
+
+def start_readers(kit: Kit, canceller: Canceller, attaching: Attaching, closing: ExitStack) -> None:
+    """Start to hear what is told to every worker: cancellations, and what waits at each dispatcher."""
+    cancellations = BroadcastReader(
+        kit.settings, kit.codec, system_clock, CANCELLATIONS, CancellationRequested, canceller.heard,
+        look_back=LOOK_BACK,
+    )  # fmt: skip
+    backlogs = BroadcastReader(
+        kit.settings, kit.codec, system_clock, BACKLOGS, BacklogReported,
+        lambda event: attaching.heard(event, backlogs.partitions), look_back=None,
+    )  # fmt: skip
+    _start((cancellations, backlogs), closing)
+
+
+def start_watches(kit: Kit, reclaimed: threading.Event, closing: ExitStack) -> DiskWatch:
+    """Start the threads that look at the machine beside the work: at its disk, and for a spot notice."""
+    settings = kit.settings
     disk = DiskWatch(
         Disk(settings.comfyui_folders(), settings.worker_least_free_mib * _MIB), kit.availability
     )
-    watches: list[BroadcastReader[CancellationRequested] | DiskWatch | SpotWatch] = [reader, disk]
-    if settings.worker_spot_notice_url:
-        watches.append(SpotWatch(settings.worker_spot_notice_url, reclaimed.set))
-    for watch in watches:
-        closing.callback(watch.stop)
-        watch.start()
+    spot = SpotWatch(settings.worker_spot_notice_url, reclaimed.set)
+    _start((disk, spot) if settings.worker_spot_notice_url else (disk,), closing)
     return disk
+
+
+def _start(threads: Sequence[BroadcastReader[Any] | DiskWatch | SpotWatch], closing: ExitStack) -> None:
+    for thread in threads:
+        closing.callback(thread.stop)
+        thread.start()
 
 
 def open_comfyui(kit: Kit, closing: ExitStack) -> tuple[list[Renderer], Callable[[str], None]]:

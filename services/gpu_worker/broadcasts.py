@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, Message, TopicPartition
 
 from services.chassis.clock import Clock
 from services.chassis.edge import guard, place, read
@@ -28,13 +28,16 @@ AGAIN_SECONDS = 2.0
 _ANSWER_SECONDS = 10.0
 
 
-def reader_config(settings: WorkerSettings) -> dict[str, Any]:
-    """A consumer that assigns itself: the client wants a group's name, but joins none and commits nothing."""
+def reader_config(settings: WorkerSettings, reset: str) -> dict[str, Any]:
+    """A consumer that assigns itself: the client wants a group's name, but joins none and commits nothing.
+
+    ``reset`` says where to go on when what comes next has been deleted: ``earliest`` or ``latest``.
+    """
     return client_config(settings, "gpu_worker-broadcasts") | {
         "group.id": settings.topic_prefix + "gpu_worker",
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        "auto.offset.reset": "earliest",
+        "auto.offset.reset": reset,
         "fetch.wait.max.ms": settings.kafka_fetch_wait_ms,
     }
 
@@ -51,7 +54,7 @@ class BroadcastReader(Generic[E]):
         kind: type[E],
         heard: Callable[[E], None],
         *,
-        look_back: timedelta,
+        look_back: timedelta | None,
     ) -> None:
         """
         Args:
@@ -59,6 +62,7 @@ class BroadcastReader(Generic[E]):
             kind: the event that it carries.
             heard: called in the reader's thread, for older and repeated events too; it must not wait.
             look_back: how old an event may be that is read at the start; where the broker cannot tell, all are read.
+                None reads what is written from then on, and nothing else.
         """
         self._settings = settings
         self._topic = settings.topic_prefix + name
@@ -67,6 +71,7 @@ class BroadcastReader(Generic[E]):
         self._kind = kind
         self._heard = heard
         self._look_back = look_back
+        self.partitions = 0  #: of the topic; known before the first event is handed on
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"read-{name}", daemon=True)
 
@@ -79,7 +84,8 @@ class BroadcastReader(Generic[E]):
         self._stopping.set()
 
     def _run(self) -> None:
-        consumer = Consumer(reader_config(self._settings))
+        reset = "latest" if self._look_back is None else "earliest"
+        consumer = Consumer(reader_config(self._settings, reset))
         while not self._stopping.is_set() and (failure := guard(partial(self._assign, consumer))) is not None:
             log.warning("broadcast_unreadable", topic=self._topic, why=str(failure))
             self._stopping.wait(AGAIN_SECONDS)
@@ -90,7 +96,7 @@ class BroadcastReader(Generic[E]):
         consumer.close()
 
     def _assign(self, consumer: Consumer) -> None:
-        """Take every partition, from ``look_back`` ago.
+        """Take every partition.
 
         Raises:
             KafkaException: the broker does not answer, or has no such topic.
@@ -98,10 +104,21 @@ class BroadcastReader(Generic[E]):
         metadata = consumer.list_topics(self._topic, timeout=_ANSWER_SECONDS).topics[self._topic]
         if metadata.error is not None:
             raise KafkaException(metadata.error)
+        self.partitions = len(metadata.partitions)
+        consumer.assign([TopicPartition(self._topic, *begin) for begin in self._begins(consumer)])
+
+    def _begins(self, consumer: Consumer) -> list[tuple[int, int]]:
+        """Each partition with the offset to begin at.
+
+        Raises:
+            KafkaException: the broker does not answer.
+        """
+        if self._look_back is None:
+            return [(number, OFFSET_END) for number in range(self.partitions)]
         since = int((self._clock() - self._look_back).timestamp() * 1000)
-        asked = [TopicPartition(self._topic, number, since) for number in metadata.partitions]
+        asked = [TopicPartition(self._topic, number, since) for number in range(self.partitions)]
         found = consumer.offsets_for_times(asked, timeout=_ANSWER_SECONDS)
-        consumer.assign([TopicPartition(self._topic, p.partition, _from(p.offset)) for p in found])
+        return [(p.partition, _from(p.offset)) for p in found]
 
     def _take(self, message: Message) -> None:
         if message.error() is not None:
@@ -116,7 +133,7 @@ class BroadcastReader(Generic[E]):
             try:
                 event = read(record, self._codec).event
             except UndecodableRecord as error:
-                # The dispatchers read the same record, and one of them puts it into the dead letters.
+                # A dispatcher puts a cancellation into the dead letters; an announcement is followed by the next.
                 log.warning("broadcast_skipped", **place(record), error=str(error))
                 return None
             except SchemaRegistryError as error:

@@ -10,12 +10,12 @@ from services.chassis.edge import guard
 from services.chassis.logs import get_logger
 from services.chassis.retry import SendFailed
 from services.chassis.sync_outbox import SyncOutbox
-from services.contracts.topics import WORKERS
 from services.gpu_worker import decide
 from services.gpu_worker.availability import Availability
 from services.gpu_worker.description import Description
 from services.gpu_worker.holdings import Holdings
 from services.gpu_worker.lease import Lease
+from services.gpu_worker.places import Places
 from services.gpu_worker.ports import Renderer, RendererInfo
 from services.gpu_worker.settings import WorkerSettings
 
@@ -40,14 +40,20 @@ class Reporter:
         outbox: SyncOutbox,
         clock: Clock,
         lanes: Callable[[], set[int]],
+        place: Callable[[], int | None],
     ) -> None:
+        """
+        Args:
+            lanes: those that the worker reads.
+            place: the partition to report in; none is that of the worker's key.
+        """
         self._lease = lease
         self._settings = settings
         self._holdings = holdings
         self._availability = availability
         self._renderers = renderers
         self._description = Description(renderers[0], changed=self.wake)
-        self._outbox = outbox
+        self._places = Places(outbox, lease.identity().worker_id, place)
         self._clock = clock
         self._lanes = lanes
         self._wake = threading.Event()
@@ -76,6 +82,10 @@ class Reporter:
         """A model file is not there any more: list them anew."""
         self._description.refresh()
 
+    def checkpoints(self) -> tuple[str, ...]:
+        """The files that can be loaded, as they are reported; none while they are not known."""
+        return (self._description.info() or _UNKNOWN).checkpoints
+
     def drain(self) -> None:
         """Say that the worker is leaving."""
         self._draining = True
@@ -88,7 +98,7 @@ class Reporter:
         self._wake.set()
         self._thread.join(5.0)
         try:
-            self._outbox.tombstone(WORKERS, self._lease.identity().worker_id)
+            self._places.leave()
         except SendFailed as error:
             # The lanes must still be let go; the dispatcher then learns of it from the silence.
             log.warning("leave_untold", why=str(error))
@@ -121,7 +131,7 @@ class Reporter:
             draining=self._draining,
             price_per_hour=self._settings.worker_price_per_hour or None,
         )
-        self._outbox.send_soon(event, None)
+        self._places.report(event)
 
     def _loaded(self) -> list[str]:
         """Each slot has its own view of what ComfyUI keeps in memory; what one of them used last is there."""

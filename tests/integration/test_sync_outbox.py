@@ -25,6 +25,7 @@ from services.contracts.topics import DEAD_LETTERS, PROGRESS
 from services.launcher.brokers.choose import OpenBroker
 from services.launcher.brokers.embedded import EmbeddedBroker
 from tests.harness.kafka import KafkaCorner
+from tests.harness.waiting import eventually
 from tests.unit.moderator.requests import a_request
 
 PARTITIONS = {PROGRESS: 12, DEAD_LETTERS: 12}
@@ -171,9 +172,23 @@ def test_a_report_lies_where_it_is_told_to(open_outbox: OpenOutbox, quick_kafka:
     opened = open_outbox(quick_kafka)
     for partition in (3, 7):
         opened.outbox.send_soon(progress(), None, partition=partition)
-    opened.outbox.tombstone(PROGRESS, "42", partition=3)
+    opened.outbox.tombstone_soon(PROGRESS, "42", partition=3)
+    opened.outbox.flush(10.0)
     found = [(message.partition(), message.value() is None) for message in quick_kafka.consume_all(PROGRESS)]
     assert sorted(found) == [(3, False), (3, True), (7, False)]
+
+
+def test_it_is_told_once_a_report_is_acknowledged_and_not_before(
+    open_outbox: OpenOutbox, doomed: KafkaCorner
+) -> None:
+    """A worker leaves its old partition only then."""
+    opened, told = open_outbox(doomed, **{"delivery.timeout.ms": GIVES_UP_MS}), list[int]()
+    opened.outbox.send_soon(progress(), None, acknowledged=lambda: told.append(1))
+    eventually(lambda: told == [1])
+    doomed.broker.kill()
+    opened.outbox.send_soon(progress(), None, acknowledged=lambda: told.append(2))
+    opened.outbox.flush(3 * GIVES_UP_MS / 1000)
+    assert told == [1]
 
 
 def test_a_send_to_a_dead_broker_fails_in_bounded_time_and_is_counted(

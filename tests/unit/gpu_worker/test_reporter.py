@@ -32,7 +32,14 @@ class Reports:
         self.too_large = 0  #: reports that are refused before one goes through
         self.away = False  #: tombstones fail
 
-    def send_soon(self, event: Event, cause: Envelope | None) -> None:
+    def send_soon(
+        self,
+        event: Event,
+        cause: Envelope | None,
+        *,
+        partition: int | None = None,
+        acknowledged: Callable[[], None] | None = None,
+    ) -> None:
         """As `SyncOutbox.send_soon`."""
         if self.too_large:
             self.too_large -= 1
@@ -40,8 +47,11 @@ class Reports:
         assert isinstance(event, WorkerReported)
         self.sent.append(event)
 
-    def tombstone(self, topic: str, key: str) -> None:
-        """As `SyncOutbox.tombstone`."""
+    def flush(self, seconds: float) -> None:
+        """As `SyncOutbox.flush`."""
+
+    def tombstone_soon(self, topic: str, key: str, *, partition: int | None = None) -> None:
+        """As `SyncOutbox.tombstone_soon`."""
         if self.away:
             raise SendFailed("the producer's queue is full")
         self.gone.append(key)
@@ -110,6 +120,7 @@ class Reporting:
             reports,  # type: ignore[arg-type]  # all that a reporter uses of an outbox
             system_clock,
             lambda: {0},
+            lambda: None,
         )
         self.reporter.start()
 
