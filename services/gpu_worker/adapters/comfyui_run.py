@@ -35,6 +35,8 @@ from services.gpu_worker.ports import (
 )
 
 _HISTORY_PAUSE_SECONDS = 0.05
+#: Between two looks whether an interrupted job has stopped, where no event will say so.
+_STOP_PAUSE_SECONDS = 0.2
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -253,19 +255,26 @@ class JobRun:
             self._on_progress(*progress)
 
     def _reconnect(self) -> None:
-        """Open the socket again under the same client id, unless ComfyUI is gone: then so is the job."""
+        """Open the socket again under the same client id, unless ComfyUI is gone: then so is the job.
+
+        Where ComfyUI lives but gives no socket, the caller looks at the queue and tries again, up to the deadline:
+        the job needs no events, only its user does.
+        """
         self._gap = self._connection_lost = True
         self._counts.reconnects += 1
         end = min(self._deadline, self._clock() + self._timing.reconnect)
         wait = 0.05
-        while True:
+        while not self._abandoned:
             try:
                 return self._socket.open()
             except SocketLost as error:
-                if error.refused or self._clock() >= end:
-                    raise ComfyUIDied(f"the websocket was lost and did not come back: {error}") from error
+                if error.refused:
+                    raise ComfyUIDied(f"the websocket was lost and nothing listens: {error}") from error
+                if self._clock() >= end:
+                    return None
             self._socket.pause(wait)
             wait = min(1.0, wait * 2)
+        return None
 
     def _look(self) -> None:
         """Ask where the job is, since events may have been missed."""
@@ -301,12 +310,16 @@ class JobRun:
         while not self._view.ended and self._clock() < end:
             try:
                 frame = self._socket.receive(max(0.0, end - self._clock()))
-            except SocketLost as error:
-                raise ComfyUIAway(str(error), Why.DROPPED) from error
+            except SocketLost:  # as it may have been all along
+                self._socket.pause(_STOP_PAUSE_SECONDS)
+                self._take_if_finished()
+                continue
             if frame is not None:
                 self._view.feed(frame)
-        if self._view.ended:
-            return
+        if not self._view.ended:
+            self._take_if_finished()
+
+    def _take_if_finished(self) -> None:
         located = self._urgent.locate(self.job.prompt_id)
         if located.place is Place.FINISHED:
             self._view.take_history(located.entry)
