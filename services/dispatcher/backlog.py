@@ -57,6 +57,9 @@ class Backlog:
     _waiting: dict[str, Waiting] = field(default_factory=dict)
     _lines: dict[tuple[int, str], _Line] = field(default_factory=dict)
     _groups: dict[Need, SortedList[Entry]] = field(default_factory=dict)  #: heads by what they need
+    _order: SortedList[tuple[Entry, Need]] = field(
+        default_factory=SortedList
+    )  #: each group by its first head
     _by_need: dict[Need, int] = field(default_factory=dict)
     _by_user: dict[str, int] = field(default_factory=dict)
     _tiers: set[int] = field(default_factory=set)
@@ -124,9 +127,9 @@ class Backlog:
                 heapq.heappush(self._rises, (at + self.ageing, key))
             self._show((job.tier, job.user_id))
 
-    def groups(self) -> list[tuple[Need, SortedList[Entry]]]:
+    def groups(self) -> Iterator[tuple[Need, SortedList[Entry]]]:
         """The heads of all lines by what they need, the group with the first of all first."""
-        return sorted(self._groups.items(), key=lambda group: group[1][0])
+        return ((need, self._groups[need]) for _, need in self._order)
 
     def of(self, key: str) -> Waiting:
         """A job that waits."""
@@ -139,6 +142,10 @@ class Backlog:
     def needs(self) -> dict[Need, int]:
         """How many jobs wait for each set of checkpoints."""
         return dict(self._by_need)
+
+    def head_needs(self) -> Iterator[Need]:
+        """What the next jobs of all users need."""
+        return iter(self._groups)
 
     def waiting_for(self, need: Need) -> int:
         """How many jobs wait for these checkpoints."""
@@ -154,20 +161,30 @@ class Backlog:
         """Put the line's head where it belongs now; an empty line goes."""
         line = self._lines[place]
         if line.shown is not None:
-            need, entry = line.shown
-            self._groups[need].remove(entry)
-            if not self._groups[need]:
-                del self._groups[need]
+            self._regroup(*line.shown, there=False)
+            line.shown = None
         if not line.jobs:
             del self._lines[place]
             return
         head = line.jobs[0]
         tier = head.tier - self._risen.get(head.key, 0)
-        entry = Entry(tier, line.turn, head.queued_at, head.user_id, head.key)
-        line.shown = (head.need, entry)
-        if head.need not in self._groups:
-            self._groups[head.need] = SortedList()
-        self._groups[head.need].add(entry)
+        line.shown = (head.need, Entry(tier, line.turn, head.queued_at, head.user_id, head.key))
+        self._regroup(*line.shown, there=True)
+
+    def _regroup(self, need: Need, entry: Entry, *, there: bool) -> None:
+        """Put a head into the group of what it needs, or take it out, and the group where its first head belongs."""
+        heads = self._groups.setdefault(need, SortedList())
+        first = heads[0] if heads else None
+        (heads.add if there else heads.remove)(entry)
+        now_first = heads[0] if heads else None
+        if now_first == first:
+            return
+        if first is not None:
+            self._order.remove((first, need))
+        if now_first is not None:
+            self._order.add((now_first, need))
+        else:
+            del self._groups[need]
 
 
 def _rounds(lines: list[deque[Waiting]]) -> Iterator[Waiting]:

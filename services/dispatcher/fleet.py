@@ -93,6 +93,18 @@ class Fleet:
         """Whether anybody could take anything."""
         return any(room is not Room.NONE for room, _ in self._places)
 
+    def is_any(self, room: Room) -> bool:
+        """Whether any worker stands so."""
+        return any(found is room for found, _ in self._places)
+
+    def is_any_warm(self, room: Room, need: Need) -> bool:
+        """Whether any worker that stands so may have ``need`` in memory."""
+        return any((room, file) in self._warm for file in need) if need else self.is_any(room)
+
+    def count_warm(self, room: Room, need: Need) -> int:
+        """How many workers that stand so have ``need`` in memory, at most."""
+        return min((len(self._warm.get((room, file), ())) for file in need), default=self.count(room))
+
     def count(self, room: Room) -> int:
         """How many workers stand so."""
         return sum(len(workers) for (found, _), workers in self._places.items() if found is room)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
+from services.dispatcher.backlog import Need
 from services.dispatcher.fleet import Room, Standing
 from services.dispatcher.job import Job
 from services.dispatcher.state import State, Worker
@@ -35,10 +36,13 @@ def place(state: State, now: datetime) -> Placement | None:
     if not len(state.backlog) or not state.fleet.has_room():
         return None
     state.backlog.age(now)
-    for _, heads in state.backlog.groups():
+    look = _Look(state, now)
+    for need, heads in state.backlog.groups():
+        if look.is_hopeless(need, heads[0].key):
+            continue
         for entry in islice(heads, DEPTH):
             job = state.jobs[entry.key]
-            placement = _place(state, job, now, alone=len(state.backlog) == 1)
+            placement = look.place(job, alone=len(state.backlog) == 1)
             if placement is not None:
                 return placement
             if not job.spec.loras and not job.record.failed_workers:
@@ -50,7 +54,7 @@ def place_at_once(state: State, job: Job, now: datetime) -> Placement | None:
     """Where a job goes that has just come, when nobody waits before it."""
     if len(state.backlog) or not state.fleet.has_room():
         return None
-    return _place(state, job, now, alone=True)
+    return _Look(state, now).place(job, alone=True)
 
 
 def capable(state: State, job: Job, now: datetime) -> list[Worker]:
@@ -58,76 +62,95 @@ def capable(state: State, job: Job, now: datetime) -> list[Worker]:
     return [w for w in state.workers.values() if w.can_run(job) and state.is_live(w, now)]
 
 
-def _place(state: State, job: Job, now: datetime, *, alone: bool) -> Placement | None:
-    standing = _choose(state, job, now)
-    if standing is None:
-        state.passed.setdefault(job.key, now)
-        return None
-    workers = [state.workers[standing.worker_id]]
-    if standing.room is Room.IDLE and alone:
-        workers += _helpers(state, job, standing, now)
-    return Placement(job=job, workers=workers)
+class _Look:
+    """One look for a placement; what several jobs ask is found out once."""
 
+    def __init__(self, state: State, now: datetime) -> None:
+        self._state = state
+        self._now = now
+        self._impatient_since = now - timedelta(seconds=state.policy.patience)
+        self._is_anybody_idle = state.fleet.is_any(Room.IDLE)
+        self._wanted: frozenset[str] | None = None
 
-def _choose(state: State, job: Job, now: datetime) -> Standing | None:
-    """The worker that should have the job now; none where waiting for another is better, or nobody can have it."""
-    shunned = _shunned(state, job, now)
+    def is_hopeless(self, need: Need, key: str) -> bool:
+        """Whether only patience could place the job: nobody is idle, and nobody with room has its checkpoint."""
+        if self._is_anybody_idle or self._is_impatient(key) or self._state.fleet.is_any_warm(Room.HELD, need):
+            return False
+        self._state.passed.setdefault(key, self._now)
+        return True
 
-    def first(found: Iterator[Standing]) -> Standing | None:
-        return next((s for s in found if s.worker_id not in shunned), None)
+    def place(self, job: Job, *, alone: bool) -> Placement | None:
+        """Where the job goes now; ``alone`` = nobody else waits."""
+        state = self._state
+        standing = self._choose(job)
+        if standing is None:
+            state.passed.setdefault(job.key, self._now)
+            return None
+        workers = [state.workers[standing.worker_id]]
+        if standing.room is Room.IDLE and alone:
+            workers += _helpers(state, job, standing)
+        return Placement(job=job, workers=workers)
 
-    fleet = state.fleet
-    if (warm_idle := first(fleet.warm(Room.IDLE, job.need, job.spec))) is not None:
-        return warm_idle
-    warm_held = first(fleet.warm(Room.HELD, job.need, job.spec))
-    impatient = _is_impatient(state, job, now)
-    cold_idle = _coldest(state, job, shunned, impatient=impatient)
-    waits = warm_held is not None and _is_sooner(state, warm_held, now)
-    if cold_idle is not None and not waits and (impatient or not _soon_warm(state, job, now)):
-        return cold_idle
-    if warm_held is not None:
+    def _choose(self, job: Job) -> Standing | None:
+        """The worker that should have it; none where waiting for another is better, or nobody can have it."""
+        shunned, fleet = self._shunned(job), self._state.fleet
+
+        def first(found: Iterator[Standing]) -> Standing | None:
+            return next((s for s in found if s.worker_id not in shunned), None)
+
+        warm_held = first(fleet.warm(Room.HELD, job.need, job.spec))
+        if self._is_anybody_idle:
+            if (warm_idle := first(fleet.warm(Room.IDLE, job.need, job.spec))) is not None:
+                return warm_idle
+            if (cold_idle := self._cold_idle(job, shunned, warm_held)) is not None:
+                return cold_idle
+        if warm_held is None and self._is_impatient(job.key):
+            return first(fleet.able(Room.HELD, job.spec))
         return warm_held
-    return first(fleet.able(Room.HELD, job.spec)) if impatient else None
 
+    def _cold_idle(self, job: Job, shunned: set[str], warm_held: Standing | None) -> Standing | None:
+        """An idle worker to load the checkpoint on, unless one that has it should be free before that is done."""
+        impatient = self._is_impatient(job.key)
+        if warm_held is not None and self._remaining(warm_held) <= self._state.policy.load_seconds:
+            return None
+        if not impatient and self._is_soon_warm(job):
+            return None
+        able = (s for s in self._state.fleet.able(Room.IDLE, job.spec) if s.worker_id not in shunned)
+        choice = list(islice(able, CHOICE))
+        # One whose memory another user's next job needs is left to that, but not by the impatient.
+        free = next((s for s in choice if not s.warm & self._all_wanted()), None)
+        return free or (choice[0] if impatient and choice else None)
 
-def _shunned(state: State, job: Job, now: datetime) -> set[str]:
-    """Workers that failed the job, as long as another can run it."""
-    failed = set(job.record.failed_workers)
-    if not failed:
-        return failed
-    others = any(w.report.worker_id not in failed for w in capable(state, job, now))
-    return failed if others else set()
+    def _is_soon_warm(self, job: Job) -> bool:
+        """Whether enough workers with the checkpoint should have room before it could be loaded elsewhere."""
+        policy, fleet = self._state.policy, self._state.fleet
+        ahead = max(1, self._state.backlog.waiting_for(job.need))
+        if fleet.count_warm(Room.NONE, job.need) < ahead:
+            return False
+        limit = min(policy.load_seconds, policy.patience)
+        full = fleet.warm(Room.NONE, job.need, job.spec)
+        return sum(self._remaining(standing) <= limit for standing in full) >= ahead
 
+    def _remaining(self, standing: Standing) -> float:
+        return remaining(self._state, standing.worker_id, self._now)
 
-def _coldest(state: State, job: Job, shunned: set[str], *, impatient: bool) -> Standing | None:
-    """An idle worker, preferably one whose memory nobody waits for; one that is waited for only to the impatient."""
-    able = (s for s in state.fleet.able(Room.IDLE, job.spec) if s.worker_id not in shunned)
-    choice = list(islice(able, CHOICE))
-    if not choice:
-        return None
-    wanted = {file for need in state.backlog.needs() for file in need}
-    free = next((s for s in choice if not s.warm & wanted), None)
-    return free or (choice[0] if impatient else None)
+    def _is_impatient(self, key: str) -> bool:
+        """Whether the job has been passed over for long enough."""
+        since = self._state.passed.get(key)
+        return since is not None and since <= self._impatient_since
 
+    def _all_wanted(self) -> frozenset[str]:
+        if self._wanted is None:
+            self._wanted = frozenset().union(*self._state.backlog.head_needs())
+        return self._wanted
 
-def _is_impatient(state: State, job: Job, now: datetime) -> bool:
-    """Whether the job has been passed over for long enough."""
-    since = state.passed.get(job.key)
-    return since is not None and (now - since).total_seconds() >= state.policy.patience
-
-
-def _is_sooner(state: State, standing: Standing, now: datetime) -> bool:
-    """Whether what the worker runs should end before a checkpoint could be loaded elsewhere."""
-    return remaining(state, standing.worker_id, now) <= state.policy.load_seconds
-
-
-def _soon_warm(state: State, job: Job, now: datetime) -> bool:
-    """Whether a worker with the checkpoint should have room before that could be loaded elsewhere."""
-    full = islice(state.fleet.warm(Room.NONE, job.need, job.spec), CHOICE)
-    limit = min(state.policy.load_seconds, state.policy.patience)
-    ahead = max(1, state.backlog.waiting_for(job.need))
-    soon = sum(remaining(state, s.worker_id, now) <= limit for s in full)
-    return soon >= ahead
+    def _shunned(self, job: Job) -> set[str]:
+        """Workers that failed the job, as long as another can run it."""
+        failed = set(job.record.failed_workers)
+        if not failed:
+            return failed
+        able = capable(self._state, job, self._now)
+        return failed if any(w.report.worker_id not in failed for w in able) else set()
 
 
 def remaining(state: State, worker_id: str, now: datetime) -> float:
@@ -140,7 +163,7 @@ def remaining(state: State, worker_id: str, now: datetime) -> float:
     return max(0.0, total / max(1, worker.report.slots) - (now - begun).total_seconds())
 
 
-def _helpers(state: State, job: Job, chosen: Standing, now: datetime) -> list[Worker]:
+def _helpers(state: State, job: Job, chosen: Standing) -> list[Worker]:
     """Further idle workers for the images of a job that nobody waits behind, where that ends it sooner."""
     if not _may_split(state, job):
         return []

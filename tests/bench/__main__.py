@@ -12,6 +12,7 @@ from services.chassis.settings import load
 from services.launcher.brokers.choose import BrokerSettings, OpenBroker, open_broker
 from tests.bench.chain import memory, overhead, running, throughput
 from tests.bench.cold_start import cold_start
+from tests.bench.decisions import measure as decisions
 from tests.bench.relay import relay_latency
 from tests.harness.kafka import KafkaCorner
 
@@ -44,6 +45,8 @@ def measure(opened: OpenBroker, folder: Path) -> dict[str, float]:
     figures: dict[str, float] = {}
     say("cold start")
     figures["cold_start_s"] = cold_start(folder)
+    say("decisions of the dispatcher's core")
+    figures |= decisions()
     for kind in ("faust", "confluent"):
         say(f"{kind} relay of five hops, {COUNT} records at {RATE:g}/s")
         with corner(opened) as kafka:
@@ -74,6 +77,9 @@ def report(figures: dict[str, float], broker: str) -> None:
     for name, (baseline, most) in AIMS.items():
         ratio = figures[name] / figures[baseline]
         print(f"  {name} is {ratio:.2f} times {baseline}; aim: at most {most:g}")
+    print(
+        f"  decision_mean_us is {figures['decision_mean_us']:g}; aim: under 100, with 10,000 queued and 1,000 workers"
+    )
 
 
 def say(what: str) -> None:
