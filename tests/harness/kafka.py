@@ -15,6 +15,7 @@ from services.contracts.topics import load_topics
 from services.launcher.brokers.broker import client_config
 from services.launcher.brokers.choose import OpenBroker
 from services.launcher.brokers.embedded import EmbeddedBroker
+from tests.harness.waiting import eventually
 
 _ANY_PARTITION = -1  #: RD_KAFKA_PARTITION_UA: the partitioner's choice
 
@@ -174,10 +175,7 @@ class KafkaCorner:
 
     def _ends(self, name: str) -> dict[int, int]:
         with _consumer(self.bootstrap, f"{self.prefix}test-reader") as consumer:
-            return {
-                p: consumer.get_watermark_offsets(TopicPartition(name, p), timeout=10)[1]
-                for p in self._partitions(name)
-            }
+            return {p: _end(consumer, TopicPartition(name, p)) for p in self._partitions(name)}
 
 
 def _consumer(bootstrap: str, group: str) -> Consumer:
@@ -191,6 +189,23 @@ def _consumer(bootstrap: str, group: str) -> Consumer:
             "fetch.wait.max.ms": 50,
         }
     )
+
+
+def _end(consumer: Consumer, place: TopicPartition) -> int:
+    """The partition's end; a topic that is just made may have no leader yet for a moment."""
+
+    def found() -> tuple[int] | None:
+        try:
+            return (consumer.get_watermark_offsets(place, timeout=10)[1],)
+        except KafkaException as error:
+            if error.args[0].code() not in (
+                KafkaError.NOT_LEADER_FOR_PARTITION,
+                KafkaError.LEADER_NOT_AVAILABLE,
+            ):
+                raise
+            return None
+
+    return eventually(found)[0]
 
 
 def _unmet(names: Sequence[str], seen: Sequence[Message], seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -63,7 +63,12 @@ class RunningBot:
         self.metrics = Metrics("ingest_bot")
         settings = load(
             IngestSettings,
-            {"DISCORD_TOKEN": BOT_TOKEN, "DISCORD_API_BASE_URL": discord.api_base_url, **env},
+            {
+                "DISCORD_TOKEN": BOT_TOKEN,
+                **env,
+                # One that is not started yet has no address of its own.
+                "DISCORD_API_BASE_URL": env.get("DISCORD_API_BASE_URL") or discord.api_base_url,
+            },
         )
         self._build(settings, catalogue, hold_seconds)
         self.bot = Bot(self.intake, self.recall, catalogue, settings, self.metrics, self.health)
@@ -136,11 +141,14 @@ async def running(
     *,
     catalogue: Catalogue = CATALOGUE,
     hold_seconds: float = 2.0,
+    meanwhile: Callable[[RunningBot], Awaitable[None]] | None = None,
 ) -> AsyncIterator[RunningBot]:
-    """A bot that is connected, and closed in the end."""
+    """A bot that is connected, and closed in the end; ``meanwhile`` happens while it is not connected yet."""
     bot = RunningBot(discord, env or {}, catalogue, hold_seconds)
     task = asyncio.create_task(bot.bot.run_until_closed())
     try:
+        if meanwhile is not None:
+            await meanwhile(bot)
         ready = asyncio.create_task(bot.ready())
         await asyncio.wait({ready, task}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():

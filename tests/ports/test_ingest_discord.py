@@ -17,12 +17,14 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
+from services.chassis.health import Health
 from services.chassis.retry import SendFailed
 from services.chassis.settings import SettingsError
 from services.ingest_bot import wording
 from services.ingest_bot.adapters.conversation import DiscordAttachment
-from services.ingest_bot.adapters.discord_bot import DiscordUnreachable
+from services.ingest_bot.adapters.discord_outage import discord_answers
 from services.ingest_bot.refusals import CommandError
+from services.launcher.brokers.ports import reserve_port
 from services.sandbox.discord.faults import Fault, Route
 from services.sandbox.discord.files import Upload
 from services.sandbox.discord.gateway import Disturbance
@@ -328,12 +330,31 @@ async def test_a_wrong_token_ends_the_stage_with_a_sentence(sandbox: DiscordSand
     assert "stale" not in str(caught.value)
 
 
-async def test_a_discord_that_is_away_ends_the_stage_with_a_sentence(sandbox: DiscordSandbox) -> None:
-    """It names the address; whoever runs the stage starts it again."""
-    env = {"DISCORD_API_BASE_URL": "http://127.0.0.1:9/api/v10"}
-    with pytest.raises(DiscordUnreachable, match=r"does not answer at http://127\.0\.0\.1:9/api/v10"):
-        async with running(sandbox, env):
-            pass
+async def test_a_discord_that_is_away_at_the_start_is_waited_for() -> None:
+    """Readiness says why meanwhile, with the address; nobody has to start the stage again."""
+    port = reserve_port()
+    server = DiscordSandbox()
+    away = f"http://127.0.0.1:{port.number}/api/v10"
+
+    async def come_back(bot: RunningBot) -> None:
+        await eventually_async(lambda: away in (bot.health.readiness() or ""))
+        await server.start(port=port.number)
+
+    try:
+        async with running(server, {"DISCORD_API_BASE_URL": away}, meanwhile=come_back) as bot:
+            assert bot.health.readiness() is None
+    finally:
+        await server.stop()
+        port.release()
+
+
+async def test_a_bot_that_waits_for_discord_can_be_closed() -> None:
+    """A stop must not wait for Discord's outage to end."""
+    closing = asyncio.Event()
+    waiting = asyncio.create_task(discord_answers("http://127.0.0.1:9/api/v10", Health(), closing))
+    await asyncio.sleep(0)
+    closing.set()
+    assert not await waiting
 
 
 async def test_a_stopping_bot_answers_newcomers_and_finishes_what_it_has(bot: RunningBot) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -26,6 +27,7 @@ from services.ingest_bot.adapters.conversation import (
     DiscordConversation,
     Interaction,
 )
+from services.ingest_bot.adapters.discord_outage import discord_answers
 from services.ingest_bot.adapters.slash_commands import SERVE, SERVE_HELP, register, serve_command, text_of
 from services.ingest_bot.agents import Intake
 from services.ingest_bot.decide import Command
@@ -76,6 +78,7 @@ class Bot(discord.AutoShardedClient):
         self.metrics = metrics
         self._health = health
         self._connected: set[int] = set()
+        self._closing = asyncio.Event()
         self._downloads: aiohttp.ClientSession | None = None
         help_text = wording.help_text(catalogue)
         self.tree = _Tree(self)
@@ -85,15 +88,17 @@ class Bot(discord.AutoShardedClient):
         self.add_dynamic_items(CancelButton)
 
     async def run_until_closed(self) -> None:
-        """Log in and stay connected until `close`.
+        """Wait until Discord answers, log in and stay connected until `close`.
 
         Raises:
             SettingsError: Discord refuses the token.
-            DiscordUnreachable: Discord does not answer.
+            DiscordUnreachable: Discord went away between its first answer and the login.
         """
         self._health.not_ready("not connected to Discord yet")
         if self._settings.discord_api_base_url:
             Route.BASE = self._settings.discord_api_base_url.rstrip("/")
+        if not await discord_answers(Route.BASE, self._health, self._closing):
+            return
         try:
             await self.start(self._settings.discord_token.reveal())
         except discord.LoginFailure as error:
@@ -116,6 +121,7 @@ class Bot(discord.AutoShardedClient):
 
     async def close(self) -> None:
         """Disconnect."""
+        self._closing.set()
         await super().close()
         if self._downloads is not None:
             await self._downloads.close()
