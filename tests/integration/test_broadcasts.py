@@ -25,7 +25,9 @@ from tests.unit.gpu_worker.test_decide import JOB
 class Reading:
     """A reader, and what it heard."""
 
-    def __init__(self, kafka: KafkaCorner, codec: Any = None, **look_back: float) -> None:
+    def __init__(
+        self, kafka: KafkaCorner, codec: Any = None, *, looks_back: bool = True, **look_back: float
+    ) -> None:
         self.heard: list[str] = []
         settings = WorkerSettings(
             kafka_bootstrap_servers=kafka.bootstrap, topic_prefix=kafka.prefix, kafka_fetch_wait_ms=10
@@ -37,7 +39,7 @@ class Reading:
             CANCELLATIONS,
             CancellationRequested,
             lambda event: self.heard.append(event.request_id),
-            look_back=timedelta(**(look_back or {"minutes": 16})),
+            look_back=timedelta(**(look_back or {"minutes": 16})) if looks_back else None,
         )
         self.reader.start()
 
@@ -98,6 +100,23 @@ def test_what_is_older_than_asked_for_is_not_read(broker: OpenBroker, topic_pref
         eventually(lambda: "new" in reading.heard, 20)
         assert "old" not in reading.heard
         reading.reader.stop()
+
+
+def test_a_reader_that_looks_back_for_nothing_hears_only_what_comes(corner: KafkaCorner) -> None:
+    """An old announcement of a backlog says nothing; and the number of partitions is known with the first event."""
+    for partition in range(4):
+        cancel(corner, "old", partition)
+    reading = Reading(corner, looks_back=False)
+
+    def hears_new() -> bool:
+        for partition in range(4):
+            cancel(corner, f"new {partition}", partition)
+        return len(set(reading.heard)) == 4
+
+    eventually(hears_new, 20)
+    assert "old" not in reading.heard
+    assert reading.reader.partitions == 4
+    reading.reader.stop()
 
 
 def test_a_record_that_nobody_can_decode_does_not_end_the_reading(corner: KafkaCorner) -> None:
