@@ -85,7 +85,7 @@ class ErrorCode(StrEnum):
     UNKNOWN_WORKFLOW = "unknown_workflow"  #: No workflow has that name.
     BAD_INPUT_IMAGE = "bad_input_image"  #: An attachment is no image that ComfyUI reads.
     INPUT_IMAGE_TOO_LARGE = "input_image_too_large"  #: An attachment has too many bytes or pixels.
-    QUEUE_FULL = "queue_full"  #: The backlog, or this user's share of it, is at its limit.
+    QUEUE_FULL = "queue_full"  #: This user's share of the backlog is at its limit.
     QUOTA_EXCEEDED = "quota_exceeded"  #: The user's daily quota is used up.
     PROMPT_REJECTED = "prompt_rejected"  #: The moderation policy refuses the prompt.
     USER_BANNED = "user_banned"  #: The user may not use the bot.
@@ -129,7 +129,9 @@ _MEANINGS: dict[ErrorCode, _Meaning] = {
     ErrorCode.UNKNOWN_WORKFLOW: _Meaning("There is no workflow of that name.", False),
     ErrorCode.BAD_INPUT_IMAGE: _Meaning("The attached file is not an image that I can read.", False),
     ErrorCode.INPUT_IMAGE_TOO_LARGE: _Meaning("The attached image is too large.", False),
-    ErrorCode.QUEUE_FULL: _Meaning("The queue is full; please try again in a few minutes.", False),
+    ErrorCode.QUEUE_FULL: _Meaning(
+        "You have too many requests waiting; please try again when some are done.", False
+    ),
     ErrorCode.QUOTA_EXCEEDED: _Meaning("You have used up today's requests.", False),
     ErrorCode.PROMPT_REJECTED: _Meaning("This prompt is against the rules here.", False),
     ErrorCode.USER_BANNED: _Meaning("You may not use this bot.", False),

@@ -257,6 +257,7 @@ class JobProgressed:
     eta_seconds: float | None = None
     part: int = 0  #: which part of a split request, from 1; 0 is the whole request
     parts: int = 1  #: how many parts it was split into
+    note: str | None = None  #: one sentence about why it waits, where there is more to say than its place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.contracts.events import BacklogReported, JobProgressed, Phase
+from services.dispatcher.decide import is_starting
 from services.dispatcher.fleet import Catalogue, Room
-from services.dispatcher.job import Job
+from services.dispatcher.job import Job, Kind
 from services.dispatcher.placement import remaining
 from services.dispatcher.state import State
 
 #: An estimate that moved by less, in seconds or as a share, is not worth an edit.
 LEAST_CHANGE_SECONDS = 10.0
 LEAST_CHANGE_SHARE = 0.2
+STARTING = "A GPU that can draw this is starting."
+NOBODY = "No GPU that can draw this is online at the moment; it waits for one."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +27,7 @@ class Outlook:
     job: Job
     place: int  #: 1 = next
     eta_seconds: float | None  #: until its images are there; none while no worker could draw it
+    note: str | None = None  #: why it waits, where there is more to say
 
 
 def outlooks(state: State, now: datetime) -> Iterator[Outlook]:
@@ -37,13 +41,14 @@ def outlooks(state: State, now: datetime) -> Iterator[Outlook]:
         job = state.jobs[waiting.key]
         own = state.run_times.expect(job.spec)
         count, busy = slots.able(job)
-        yield Outlook(job=job, place=place, eta_seconds=(busy + ahead) / count + own if count else None)
+        eta = (busy + ahead) / count + own if count else None
+        yield Outlook(job=job, place=place, eta_seconds=eta, note=None if count else slots.why_none(job))
         ahead += own
 
 
 def differs(new: Outlook, told: Outlook | None) -> bool:
     """Whether the user should hear of it."""
-    if told is None or new.place != told.place:
+    if told is None or (new.place, new.note) != (told.place, told.note):
         return True
     if new.eta_seconds is None or told.eta_seconds is None:
         return new.eta_seconds is not told.eta_seconds
@@ -65,6 +70,7 @@ def progress(outlook: Outlook, now: datetime) -> JobProgressed:
         eta_seconds=None if outlook.eta_seconds is None else round(outlook.eta_seconds),
         part=record.part,
         parts=record.parts,
+        note=outlook.note,
     )
 
 
@@ -96,8 +102,10 @@ class _Slots:
     """Slots, and the seconds of work that they have, by what their workers can draw; each kind is counted once."""
 
     def __init__(self, state: State, now: datetime) -> None:
+        self._state, self._now = state, now
+        self._notes: dict[Kind, str | None] = {}
         self._of: dict[Catalogue, tuple[int, float]] = {}
-        self._known: dict[object, tuple[int, float]] = {}
+        self._known: dict[Kind, tuple[int, float]] = {}
         for standing in state.fleet:
             count, busy = self._of.get(standing.catalogue, (0, 0.0))
             slots = state.workers[standing.worker_id].report.slots
@@ -110,3 +118,17 @@ class _Slots:
             found = [sums for catalogue, sums in self._of.items() if catalogue.can_run(job.spec)]
             self._known[job.kind] = sum(count for count, _ in found), sum(busy for _, busy in found)
         return self._known[job.kind]
+
+    def why_none(self, job: Job) -> str | None:
+        """What to say while no worker of this dispatcher could draw the job; none where another's soon will."""
+        if job.kind not in self._notes:
+            self._notes[job.kind] = self._why_none(job)
+        return self._notes[job.kind]
+
+    def _why_none(self, job: Job) -> str | None:
+        workers = self._state.workers.values()
+        if any(self._state.is_live(w, self._now) and w.can_run(job) for w in workers):
+            return None
+        if any(is_starting(self._state, w, self._now) and w.can_run(job) for w in workers):
+            return STARTING
+        return NOBODY

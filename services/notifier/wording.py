@@ -146,7 +146,7 @@ def _stand(event: JobProgressed) -> tuple[str, str]:
         case Phase.QUEUED:
             start = "Back in the queue" if event.attempt > 0 else "In the queue"
             place = f", place {event.queue_place}" if event.queue_place else ""
-            return f"{start}{place}{_eta(event.eta_seconds)}: ", ""
+            return f"{start}{place}{_eta(event.eta_seconds)}: ", noted([event.note] if event.note else [])
         case Phase.STARTING:
             return f"Starting{again}: ", ""
         case Phase.RUNNING:

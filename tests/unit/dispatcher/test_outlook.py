@@ -7,7 +7,15 @@ from datetime import timedelta
 import pytest
 
 from services.dispatcher.estimates import RunTimes
-from services.dispatcher.outlook import LEAST_CHANGE_SECONDS, Outlook, announcement, differs, outlooks
+from services.dispatcher.outlook import (
+    LEAST_CHANGE_SECONDS,
+    NOBODY,
+    STARTING,
+    Outlook,
+    announcement,
+    differs,
+    outlooks,
+)
 from tests.unit.dispatcher.world import World, a_request
 
 
@@ -101,3 +109,21 @@ def test_an_announcement_says_what_waits_and_who_could_draw_it(world: World) -> 
     assert (said.dispatcher_id, said.partitions) == ("d1", [0])
     assert (said.queued, said.checkpoints, said.workers, said.idle) == (3, {"a": 2, "": 1}, 2, 0)
     assert said.oldest_wait_seconds == pytest.approx(4)
+
+
+def test_a_user_hears_that_a_worker_for_the_request_is_starting_or_that_there_is_none(world: World) -> None:
+    """A place in a queue that nobody serves would promise something."""
+
+    def note() -> str | None:
+        (look,) = outlooks(world.state, world.now)
+        assert look.eta_seconds is None
+        return look.note
+
+    world.request("A1", checkpoints=("a",))
+    assert note() == NOBODY
+    world.report("w1", slots=0, checkpoints=("b",))
+    assert note() == NOBODY
+    world.report("w2", slots=0)
+    assert note() == STARTING
+    world.report("w2", partition=5, checkpoints=("a",), strangers=("X1",))
+    assert note() is None
