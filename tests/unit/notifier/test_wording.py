@@ -23,6 +23,7 @@ _UNESCAPED = re.compile(r"(?<!\\)[\\*_~|`<>@#\[\]]")
     [
         (progressed(Phase.QUEUED, queue_place=3), "In the queue, place 3: **cat**"),
         (progressed(Phase.QUEUED), "In the queue: **cat**"),
+        (progressed(Phase.QUEUED, note="A GPU is starting."), "In the queue: **cat**\n-# A GPU is starting."),
         (
             progressed(Phase.QUEUED, queue_place=1, eta_seconds=40.2),
             "In the queue, place 1, about 40 s: **cat**",
