@@ -66,9 +66,9 @@ class JobRunner:
             error = failure
             event = self._cancelled(job, failure.gpu_seconds) or self._unrendered(job, failure)
         except ObjectStoreError as failure:
-            event = self._failed(job, ErrorCode.STORAGE_UNAVAILABLE, failure)
+            event = self._cancelled(job) or self._failed(job, ErrorCode.STORAGE_UNAVAILABLE, failure)
         except ProvenanceError as failure:
-            event = self._failed(job, ErrorCode.NO_IMAGES, failure)
+            event = self._cancelled(job) or self._failed(job, ErrorCode.NO_IMAGES, failure)
         if abandoned.is_set() and event.outcome is Outcome.FAILED:
             return error
         self._tell(event, cause, abandoned)

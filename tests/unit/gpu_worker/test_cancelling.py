@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
 from services.chassis.clock import system_clock
-from services.contracts.events import CancellationRequested, Outcome
+from services.chassis.metrics import Metrics
+from services.chassis.object_store import ObjectStoreUnreachable, StoredObject
+from services.contracts.events import CancellationRequested, InputImage, Outcome
 from services.gpu_worker import cancelling
 from services.gpu_worker.cancelling import REMEMBERED_SECONDS, Taken
 from services.gpu_worker.holdings import Assignment
+from services.gpu_worker.jobs import JobRunner
 from services.gpu_worker.ports import ComfyUIUnreachable, NodeFailed
+from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.renderer import FakeRenderer
 from tests.harness.waiting import eventually
 from tests.unit.gpu_worker.lives import Life
 from tests.unit.gpu_worker.test_decide import JOB
+from tests.unit.gpu_worker.test_holdings import ENVELOPE
+from tests.unit.gpu_worker.test_jobs import NEVER, World, a_job
 
 USER = JOB.reply_to.user_id
 
@@ -167,6 +175,48 @@ def test_a_job_that_fails_after_it_was_taken_back_is_cancelled(renderer: FakeRen
     eventually(lambda: job in life.lanes.passed)
     assert life.outcomes() == [("d1", Outcome.CANCELLED)]
     life.stop()
+
+
+def test_a_job_whose_images_are_stored_already_is_cancelled_too(renderer: FakeRenderer) -> None:
+    """The attempt that stored them died before it told; the user was told that it is taken back."""
+    life = Life(renderer)
+    first = life.give("d1")
+    eventually(lambda: first in life.lanes.passed)
+    life.taken.add(first.job.request_id, USER)
+    again = life.give("d2", request_id=first.job.request_id)
+    eventually(lambda: again in life.lanes.passed)
+    assert life.outcomes() == [("d1", Outcome.SUCCEEDED), ("d2", Outcome.CANCELLED)]
+    life.stop()
+
+
+@pytest.mark.parametrize("store_fails", [False, True])
+def test_a_job_that_is_taken_back_while_its_inputs_are_fetched_is_not_begun(store_fails: bool) -> None:
+    """ComfyUI does not know it then, so there is nothing to interrupt."""
+    world, cancelled = World(), list[bool]()
+
+    class Store(FakeObjectStore):
+        def get(self, key: str) -> StoredObject:
+            if key == "inputs/a.png":
+                cancelled.append(True)
+                if store_fails:
+                    raise ObjectStoreUnreachable("away")
+            return super().get(key)
+
+    store = Store()
+    store.put("inputs/a.png", b"an image", "image/png")
+    runner = JobRunner(
+        world.renderer,
+        store,
+        cast(Any, world.sent),
+        Metrics("gpu_worker"),
+        system_clock,
+        lambda job: bool(cancelled),
+    )
+    entry = InputImage(parameter="image", object_key="inputs/a.png", content_type="image/png", bytes=8)
+    job = a_job()
+    runner.run(replace(job, job=replace(job.job, inputs=[entry])), ENVELOPE, NEVER)
+    assert [event.outcome for event in world.sent.completed] == [Outcome.CANCELLED]
+    assert world.renderer.ran == []
 
 
 def test_what_is_too_old_to_matter_is_forgotten() -> None:

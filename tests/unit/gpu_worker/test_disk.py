@@ -79,9 +79,11 @@ def test_leftovers_of_jobs_that_nobody_finished_are_swept(folders: list[Path]) -
 def test_a_link_is_not_followed(folders: list[Path], tmp_path: Path) -> None:
     """Nothing but plain files is deleted."""
     precious = a_file(tmp_path / "precious.png", at=OLD)
-    (folders[0] / "distillery" / "d1_1.png").symlink_to(precious)
+    link, folder = folders[0] / "distillery" / "d1_1.png", folders[0] / "distillery" / "d1_2"
+    link.symlink_to(precious)
+    folder.mkdir()
     Disk(folders, 0).forget("d1")
-    assert precious.exists()
+    assert (precious.exists(), link.is_symlink(), folder.is_dir()) == (True, True, True)
 
 
 def test_folders_in_which_no_job_ran_yet_are_no_error(tmp_path: Path) -> None:
