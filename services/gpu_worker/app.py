@@ -31,7 +31,7 @@ from services.contracts.events import BacklogReported, CancellationRequested
 from services.contracts.topics import BACKLOGS, CANCELLATIONS
 from services.gpu_worker.adapters.comfyui import ComfyUIRenderer
 from services.gpu_worker.attaching import Attaching
-from services.gpu_worker.availability import Availability, Obstacle
+from services.gpu_worker.availability import Availability
 from services.gpu_worker.broadcasts import BroadcastReader
 from services.gpu_worker.cancelling import LOOK_BACK, Canceller, Taken
 from services.gpu_worker.consumer import LaneConsumer
@@ -90,6 +90,7 @@ class Kit:
     holdings: Holdings = field(default_factory=Holdings)
     taken: Taken = field(default_factory=Taken)
     abandoning: threading.Event = field(default_factory=threading.Event)
+    slots: list[Slot] = field(default_factory=list)  #: filled last: ComfyUI is started before they are there
 
 
 def build(
@@ -126,9 +127,9 @@ def build(
     )  # fmt: skip
     start_readers(kit, canceller, attaching, closing)
     disk = start_watches(kit, reclaimed, closing)
-    slots = open_slots(kit, renderers, store, disk, consumer.finished, reporter.relist, restart_renderer)
+    open_slots(kit, renderers, store, disk, consumer.finished, reporter.relist, restart_renderer)
     worker = Worker(
-        consumer, kit.holdings, reporter, slots, kit.outbox, health, kit.availability,
+        consumer, kit.holdings, reporter, kit.slots, kit.outbox, health, kit.availability,
         interrupt=interrupt, abandoning=kit.abandoning, grace_seconds=settings.worker_grace_seconds,
     )  # fmt: skip
     return worker
@@ -163,15 +164,14 @@ def start_sidecar(kit: Kit, closing: ExitStack) -> Sidecar | None:
     Raises:
         SidecarError: the folder is none of ComfyUI's.
     """
-    settings, availability = kit.settings, kit.availability
+    settings = kit.settings
     if not settings.comfyui_dir:
         return None
 
     def on_ready(ready: bool) -> None:
-        if ready:
-            availability.clear(Obstacle.SIDECAR)
-        else:
-            availability.block(Obstacle.SIDECAR, "ComfyUI has ended and is started again")
+        if not ready:
+            for slot in kit.slots:
+                slot.cool()
 
     options = SidecarOptions(
         directory=Path(settings.comfyui_dir).expanduser(),
@@ -251,14 +251,14 @@ def open_slots(
     finished: Callable[[Assignment], None],
     relist: Callable[[], None],
     restart_renderer: Callable[[str], None],
-) -> list[Slot]:
-    """What runs the jobs.
+) -> None:
+    """Put what runs the jobs into the kit.
 
     Raises:
         SettingsError: WORKER_WARM_UP names no workflow.
     """
     warm_up = open_warm_up(kit.settings.worker_warm_up, kit.settings.worker_warm_up_seconds)
-    return [
+    kit.slots.extend(
         Slot(
             renderer,
             JobRunner(renderer, store, kit.outbox, kit.metrics, system_clock, kit.taken.covers),
@@ -273,7 +273,7 @@ def open_slots(
             restart_renderer=restart_renderer,
         )
         for renderer in renderers
-    ]
+    )
 
 
 def interrupter(renderers: Sequence[Renderer]) -> Callable[[str], bool]:

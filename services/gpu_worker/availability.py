@@ -16,7 +16,6 @@ class Obstacle(StrEnum):
     """What can keep a worker from drawing; while one is there it offers no slots."""
 
     LEAVING = "leaving"  #: It has been told to end, or its machine is being taken back.
-    SIDECAR = "sidecar"  #: The ComfyUI that it runs itself is not up.
     COMFYUI = "comfyui"  #: ComfyUI does not answer, or is not warm.
     DISK = "disk"  #: There is too little room for images.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from services.contracts.envelope import Envelope
@@ -37,15 +37,25 @@ class Holdings:
             self._waiting.append(assignment)
             self._changed.notify()
 
-    def take(self) -> Assignment | None:
-        """Wait for a job and start it; none when closed.  For slot threads."""
+    def take(self, unable: Callable[[], bool] = lambda: False) -> Assignment | None:
+        """Wait for a job and start it; none when closed, or when the slot is ``unable``.  For slot threads."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed)
-            if self._closed:
+            self._changed.wait_for(lambda: self._waiting or self._closed or unable())
+            if self._closed or unable():
                 return None
             assignment = self._waiting.popleft()
             self._running[assignment.job.dispatch_id] = assignment
             return assignment
+
+    def wake(self) -> None:
+        """Have those that wait in `take` look whether they are still able."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def is_closed(self) -> bool:
+        """Whether no job is started any more."""
+        with self._changed:
+            return self._closed
 
     def claim(self, assignment: Assignment) -> bool:
         """Take a waiting job away, to end it without running it; false where it does not wait (any more).

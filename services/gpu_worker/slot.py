@@ -58,20 +58,33 @@ class Slot:
         self._finished = finished
         self._relist = relist
         self._restart_renderer = restart_renderer
+        self._cold = threading.Event()
 
     def run(self, leaving: threading.Event) -> None:
         """Run jobs until the holdings are closed; ``leaving`` ends the wait for a renderer."""
         self._await_renderer(leaving)
-        while (assignment := self._holdings.take()) is not None:
-            # Asked now, not when it arrived: the process may have been stopped since, and the job given to another.
-            if assignment.job.incarnation == self._lease.identity().incarnation:
-                failure = self._run(assignment)
-            else:
-                log.warning("void_job_dropped", request_id=assignment.job.request_id)
-                self._finished(assignment)
-                failure = None
-            self._holdings.finish(assignment)
-            self._see_to(failure, leaving)
+        while not self._holdings.is_closed():
+            if (assignment := self._holdings.take(self._cold.is_set)) is not None:
+                self._begin(assignment, leaving)
+            elif self._cold.is_set():
+                self._await_renderer(leaving)
+
+    def cool(self) -> None:
+        """ComfyUI has ended: no job is begun, and no slot offered, before it is up and warm again.  From any thread."""
+        self._cold.set()
+        self._availability.block(Obstacle.COMFYUI, "ComfyUI has ended and is started again")
+        self._holdings.wake()
+
+    def _begin(self, assignment: Assignment, leaving: threading.Event) -> None:
+        # Asked now, not when it arrived: the process may have been stopped since, and the job given to another.
+        if assignment.job.incarnation == self._lease.identity().incarnation:
+            failure = self._run(assignment)
+        else:
+            log.warning("void_job_dropped", request_id=assignment.job.request_id)
+            self._finished(assignment)
+            failure = None
+        self._holdings.finish(assignment)
+        self._see_to(failure, leaving)
 
     def _run(self, assignment: Assignment) -> RenderError | None:
         outcome: list[RenderError | None] = []
@@ -107,9 +120,11 @@ class Slot:
     def _await_renderer(self, leaving: threading.Event) -> None:
         """Wait until ComfyUI answers and is warm: slots are offered only when a first job would start at once."""
         while not leaving.is_set():
+            self._cold.clear()  # before the look, so that a death after it is seen
             if self._renderer.ready() and self._is_warm():
                 self._availability.clear(Obstacle.COMFYUI)
-                return
+                if not self._cold.is_set():
+                    return
             self._availability.block(Obstacle.COMFYUI, "ComfyUI does not answer")
             leaving.wait(READY_SECONDS)
 

@@ -112,7 +112,8 @@ class Life:
             self.taken, self.holdings, cast(Any, self.outbox), self.metrics, system_clock,
             interrupt=renderer.interrupt, finished=self.lanes.finished, leaving=self.abandoning,
         )  # fmt: skip
-        self.worker = self._worker(self._slot(warm_up, folders), grace_seconds)
+        self.slot = self._slot(warm_up, folders)
+        self.worker = self._worker(self.slot, grace_seconds)
         self._thread = threading.Thread(
             target=self.worker.run, args=(self.stopping, self.reclaimed), daemon=True
         )

@@ -176,6 +176,32 @@ def test_a_warm_up_is_run_before_slots_are_offered(start: StartLife) -> None:
     assert renderer.loaded() != ()
 
 
+def test_a_comfyui_that_died_between_jobs_is_warmed_up_again(start: StartLife) -> None:
+    """No job tells of it, and a job that comes meanwhile waits for a ComfyUI that is well."""
+    renderer = FakeRenderer()
+    life = start(renderer, warm_up=WarmUp(json.dumps(text_graph()), 30.0))
+    eventually(lambda: life.availability.why_not() is None)
+    renderer.alive = False
+    life.slot.cool()
+    assert life.availability.why_not() is not None
+    job = life.give("d1")
+    renderer.alive = True
+    eventually(lambda: job in life.lanes.passed)
+    assert [run.prompt_id.partition("-")[0] for run in renderer.ran] == ["warm", "warm", "d1"]
+    assert life.outcomes() == [("d1", Outcome.SUCCEEDED)]
+
+
+def test_a_worker_whose_comfyui_is_gone_can_still_leave(start: StartLife) -> None:
+    """It waits for no restart."""
+    renderer = FakeRenderer()
+    life = start(renderer)
+    eventually(lambda: life.availability.why_not() is None)
+    renderer.alive = False
+    life.slot.cool()
+    life.stop()
+    assert life.reporter.said[-1] == "gone"
+
+
 def test_a_comfyui_that_dies_of_the_warm_up_is_started_again_and_warmed_up(start: StartLife) -> None:
     """Slots are offered once it has survived one."""
     renderer = FakeRenderer()
