@@ -19,6 +19,7 @@ from tests.harness.kafka import KafkaCorner
 from tests.harness.stage import StartStage
 from tests.harness.waiting import eventually
 from tests.integration.worker_rig import REPORT_SECONDS, SILENCE_SECONDS, WORKER, Rig
+from tests.unit.gpu_worker.test_spot import Metadata
 
 TOPICS = (CANCELLATIONS, COMPLETED, DISPATCHED, WORKERS)
 StartRig = Callable[..., Rig]
@@ -135,14 +136,28 @@ def test_sigterm_gives_back_what_outlasts_the_grace(start: StartRig) -> None:
     assert rig.is_gone()
 
 
-def test_a_spot_notice_gives_everything_back_at_once(start: StartRig) -> None:
-    """By SIGUSR1 here; the process stays, idle, until it is ended."""
-    rig = start(WORKER_GRACE_SECONDS="3600")
+@pytest.fixture
+def metadata() -> Iterator[Metadata]:
+    """An instance's metadata service."""
+    served = Metadata()
+    yield served
+    served.close()
+
+
+@pytest.mark.parametrize("by_signal", [True, False], ids=["signal", "metadata"])
+def test_a_spot_notice_gives_everything_back_at_once(
+    start: StartRig, metadata: Metadata, by_signal: bool
+) -> None:
+    """The process stays, idle, until it is ended."""
+    rig = start(WORKER_GRACE_SECONDS="3600", WORKER_SPOT_NOTICE_URL=metadata.url)
     offer = rig.offer()
     rig.give("running", offer, hangs=True)
     rig.holds("running")
     eventually(lambda: rig.ran() == ["running"], 20)
-    os.kill(rig.process.pid, signal.SIGUSR1)
+    if by_signal:
+        os.kill(rig.process.pid, signal.SIGUSR1)
+    else:
+        metadata.status = 200
     eventually(rig.is_gone, 10)
     assert [run.outcome for run in rig.comfyui.runs()] == ["interrupted"]
     assert rig.completed() == []
