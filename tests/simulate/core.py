@@ -21,7 +21,8 @@ from services.contracts.events import (
     ReplyTo,
     WorkerReported,
 )
-from services.dispatcher import decide
+from services.dispatcher import decide, watch
+from services.dispatcher.actions import Action, Dispatch, Forget, Record
 from services.dispatcher.policy import Policy
 from services.dispatcher.state import State
 from tests.simulate.clock import Give, Order, Worker
@@ -30,8 +31,8 @@ from tests.simulate.trace import Request
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _NEVER = timedelta(days=365)
 _PARTITION = 0
-#: Production's rules, but for what a simulation has none of: silent workers, and requests that run out of time.
-POLICY = Policy(report_period=1e6, job_deadline=_NEVER.total_seconds() / 10)
+#: Production's rules, but for what a simulation has none of: silent workers, and requests that are refused or late.
+POLICY = Policy(report_period=1e6, least_deadline=1e6, job_deadline=1e6, queued_per_user=10**9)
 
 
 class Core:
@@ -41,11 +42,12 @@ class Core:
     tick_seconds = 1.0
 
     def __init__(self, fleet: Sequence[Worker]) -> None:
-        self._state = State()
-        self._state.owned = {_PARTITION}
+        self._state = State(policy=POLICY)
+        self._state.own({_PARTITION})
         self._fleet = {str(worker.number): worker for worker in fleet}
         self._requests: dict[str, Request] = {}  # waiting or on a worker
         self._events: dict[str, GenerationRequested] = {}
+        self._began: dict[str, float] = {}  # worker -> when what it does began
         self._sequence = 0
         for worker in fleet:
             self._report(worker, None, 0.0)
@@ -55,40 +57,43 @@ class Core:
         event = requested(request)
         self._requests[request.id], self._events[request.id] = request, event
         at = _instant(now)
-        yield from self._perform(decide.admit(self._state, event, _PARTITION, at, POLICY))
-        yield from self._fill(at)
+        yield from self._perform(decide.admit(self._state, event, _PARTITION, at, sure=True), now)
+        yield from self._fill(now)
 
     def freed(self, worker: Worker, ended: Request | None, now: float) -> Iterator[Order]:
         """The worker's ``completed`` is read, then its report."""
         assert ended is not None, "the core orders no loads"
         at = _instant(now)
-        event = completed(self._events.pop(ended.id), worker, self._dispatch_id(ended), at)
-        yield from self._perform(decide.complete(self._state, event, at, POLICY))
+        gpu_seconds = now - self._began.pop(str(worker.number))
+        if worker.busy:
+            self._began[str(worker.number)] = now
+        event = completed(self._events.pop(ended.id), worker, self._dispatch_id(ended), gpu_seconds, at)
+        self._state.learn(event)
+        yield from self._perform(decide.complete(self._state, event, at), now)
         del self._requests[ended.id]
-        yield from self._fill(at)
+        yield from self._fill(now)
         self._report(worker, ended.checkpoint, now)
-        yield from self._fill(at)
+        yield from self._fill(now)
 
     def ticked(self, now: float) -> Iterator[Order]:
         """A second's look around."""
-        at = _instant(now)
-        for step in decide.tick(self._state, at, POLICY, sure=True):
-            yield from self._perform(step)
-        yield from self._fill(at)
+        for step in watch.tick(self._state, _instant(now), sure=True):
+            yield from self._perform(step, now)
+        yield from self._fill(now)
 
-    def _fill(self, at: datetime) -> Iterator[Order]:
-        while actions := decide.schedule(self._state, at, POLICY):
-            yield from self._perform(actions)
+    def _fill(self, now: float) -> Iterator[Order]:
+        while actions := decide.schedule(self._state, _instant(now)):
+            yield from self._perform(actions, now)
 
-    def _perform(self, actions: Iterable[decide.Action]) -> Iterator[Order]:
+    def _perform(self, actions: Iterable[Action], now: float) -> Iterator[Order]:
         for action in actions:
-            if isinstance(action, decide.Record):
+            if isinstance(action, Record):
                 self._state.record(action.record, action.partition)
-            elif isinstance(action, decide.Forget):
-                self._state.forget(action.request_id)
-            elif isinstance(action, decide.Dispatch):
-                event = action.event
-                yield Give(self._fleet[event.worker_id], self._requests[event.request_id])
+            elif isinstance(action, Forget):
+                self._state.forget(action.key)
+            elif isinstance(action, Dispatch):
+                self._began.setdefault(action.event.worker_id, now)
+                yield Give(self._fleet[action.event.worker_id], self._requests[action.event.request_id])
 
     def _report(self, worker: Worker, left: str | None, now: float) -> None:
         """The worker reports; ``left`` is what the last run left in memory, as production workers know it."""
@@ -144,8 +149,10 @@ def requested(request: Request) -> GenerationRequested:
     )
 
 
-def completed(event: GenerationRequested, worker: Worker, dispatch_id: str, at: datetime) -> JobCompleted:
-    """A worker's success."""
+def completed(
+    event: GenerationRequested, worker: Worker, dispatch_id: str, gpu_seconds: float, at: datetime
+) -> JobCompleted:
+    """A worker's success; what it loaded is part of its GPU seconds, as ComfyUI loads while it runs."""
     return JobCompleted(
         request_id=event.request_id,
         dispatch_id=dispatch_id,
@@ -157,6 +164,7 @@ def completed(event: GenerationRequested, worker: Worker, dispatch_id: str, at: 
         reply_to=event.reply_to,
         command_string="",
         worker_id=str(worker.number),
+        gpu_seconds=gpu_seconds,
     )
 
 

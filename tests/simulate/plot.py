@@ -33,7 +33,7 @@ def draw(figures: Figures, scenarios: Sequence[str], path: Path) -> None:
         for axes, (measure, title) in zip(row, _PANELS.items(), strict=True):
             _panel(axes, figures, scenario, measure)
             if scenario == scenarios[0]:
-                axes.set_title(title, fontsize=9)
+                axes.set_title(title, fontsize=9, loc="left")
         row[0].set_yticks(range(len(POLICIES)), [_LABELS[policy] for policy in POLICIES], fontsize=8)
         row[0].set_ylabel(scenario.replace("_", "\n"), fontsize=9, rotation=0, ha="right", va="center")
     figure.supxlabel("dashed: a bound that no schedule can beat", fontsize=8, color=_LIMIT)
@@ -44,13 +44,14 @@ def _panel(axes: Axes, figures: Figures, scenario: str, measure: str) -> None:
     values = [figures[f"{scenario}_{policy}_{measure}"] for policy in POLICIES]
     colours = [_OURS if policy == "core" else _OTHERS for policy in POLICIES]
     axes.barh(range(len(values)), values, color=colours, height=0.7)
-    for place, value in enumerate(values):
-        axes.annotate(
-            _number(value), (value, place), (3, 0), textcoords="offset points", va="center", fontsize=7
-        )
     bound = figures.get(f"{scenario}_{BOUND}_{measure}")
     if bound is not None:
         axes.axvline(bound, color=_LIMIT, linestyle="--", linewidth=1)
+    for place, value in enumerate(values):
+        label = axes.annotate(_number(value), (value, place), (3, 0), textcoords="offset points", va="center")
+        label.set(
+            fontsize=7, bbox={"color": "white", "pad": 0.5}
+        )  # legible where the bound's line crosses it
     axes.set_xlim(0, _ROOM * max([*values, bound or 0.0]))
     axes.invert_yaxis()
     axes.set_xticks([])
