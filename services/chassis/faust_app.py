@@ -31,6 +31,9 @@ WATCHDOG_EXIT = 70
 #: Must outlast the slowest event that an edge holds, since a rebalance waits for it.
 REBALANCE_TIMEOUT_SECONDS = 60.0
 SEND_TIMEOUT_SECONDS = 30.0
+#: A broker that has just come up knows no topic, and an assignment made by what it says gives nobody anything.
+#: aiokafka makes another one as soon as it hears of the topics, which Faust's 5 minutes would let it wait for.
+METADATA_SECONDS = 5.0
 
 
 def create_app(stage: str, settings: StageSettings, *, consumes: bool = True) -> faust.App:
@@ -50,6 +53,7 @@ def create_app(stage: str, settings: StageSettings, *, consumes: bool = True) ->
         broker_commit_interval=1.0,
         broker_check_crcs=False,  # librdkafka's embedded broker writes control records without one; TCP checks too
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=round(METADATA_SECONDS * 1000),
         producer_acks=-1,
         producer_request_timeout=SEND_TIMEOUT_SECONDS,
         producer_max_request_size=LARGEST_SEND_BYTES,

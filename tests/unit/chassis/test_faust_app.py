@@ -53,6 +53,11 @@ async def test_faust_never_makes_a_topic(app: faust.App) -> None:
     assert app.conf.topic_disable_leader is True
 
 
+async def test_topics_that_a_starting_broker_did_not_know_are_noticed_within_seconds(app: faust.App) -> None:
+    """A group assigned by such a broker's metadata owns nothing until its members hear of the topics."""
+    assert app.conf.consumer_metadata_max_age_ms <= 1000 * app.conf.broker_session_timeout
+
+
 async def test_a_new_group_starts_at_the_oldest_record(app: faust.App) -> None:
     """A request written before the stage first ran is not lost."""
     assert app.conf.consumer_auto_offset_reset == "earliest"
