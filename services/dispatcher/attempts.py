@@ -54,7 +54,8 @@ def deadline_seconds(state: State, job: Job, gpu: str) -> float:
     policy = state.policy
     if not state.run_times.knows(job.spec):
         return policy.job_deadline
-    learned = policy.load_seconds + policy.deadline_factor * state.run_times.expect(job.spec, gpu)
+    # A slow disk takes several times as long to load a checkpoint as is usual.
+    learned = 3 * policy.load_seconds + policy.deadline_factor * state.run_times.expect(job.spec, gpu)
     return min(max(learned, policy.least_deadline), policy.job_deadline)
 
 

@@ -17,7 +17,7 @@ class Policy:
     )
     attempts: int = 3  #: dispatches of one request, the first included
     job_deadline: float = 360.0  #: a worker gives an attempt up after so long at most
-    least_deadline: float = 60.0  #: and not before, however short its kind's runs were
+    least_deadline: float = 120.0  #: and not before, however short its kind's runs were
     deadline_factor: float = 6.0  #: between the two, so many times as long as its kind's runs
     deadline_grace: float = 30.0  #: past its deadline a job that is still reported is taken from the worker
     finished_kept: float = 900.0  #: how long a redelivered request is still known to be over

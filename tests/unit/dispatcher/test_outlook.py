@@ -86,8 +86,8 @@ def test_run_times_are_learned_by_what_is_drawn_and_on_what() -> None:
 
 
 def test_a_deadline_follows_what_such_runs_took_within_bounds() -> None:
-    """A run of two seconds has a minute, one of an hour six; one that was never seen has six."""
-    for seconds, deadline in ((2.0, 60), (20.0, 140), (3600.0, 360)):
+    """A run of two seconds has two minutes, one of an hour six; beside six runs there is time to load."""
+    for seconds, deadline in ((2.0, 120), (20.0, 180), (3600.0, 360)):
         world = World()
         world.state.run_times.learn(a_request("X1").job, "", seconds)
         world.report("w1")

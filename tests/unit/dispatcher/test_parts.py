@@ -177,4 +177,4 @@ def test_a_part_has_the_deadline_of_its_own_run(world: World) -> None:
         world.report(worker)
     world.request("A1", images=4)
     limits = {job.deadline_at - job.dispatched_at for job in world.dispatched()}
-    assert limits == {timedelta(seconds=world.policy.load_seconds + world.policy.deadline_factor * 20)}
+    assert limits == {timedelta(seconds=3 * world.policy.load_seconds + world.policy.deadline_factor * 20)}
