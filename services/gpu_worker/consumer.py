@@ -41,7 +41,7 @@ REGISTRY_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
 #: Dispatch ids kept to recognise a lane that is read again; far more than a worker holds between two commits.
 REMEMBERED = 10_000
-#: What a coordinator answers while the group is moving: the next round commits the same or more.
+#: What a coordinator answers while the group is moving; the next round tries again.
 _MOVING = {
     KafkaError.REBALANCE_IN_PROGRESS,
     KafkaError.ILLEGAL_GENERATION,
@@ -65,7 +65,6 @@ def consumer_config(settings: WorkerSettings) -> dict[str, Any]:
         "auto.offset.reset": "earliest",
         "max.poll.interval.ms": 300_000,
         "fetch.wait.max.ms": settings.kafka_fetch_wait_ms,
-        "on_commit": _committed,
     }
     if settings.kafka_group_protocol == "classic":
         config["partition.assignment.strategy"] = "cooperative-sticky"
@@ -74,15 +73,9 @@ def consumer_config(settings: WorkerSettings) -> dict[str, Any]:
 
 
 def commit_failure(error: KafkaError | None, offsets: Sequence[TopicPartition]) -> KafkaError | None:
-    """What went wrong with a commit, if it is worth a word; a group that moves commits the same or more later."""
+    """What went wrong with a commit, if it is worth a word; a group that moves refuses as a matter of course."""
     errors = [error, *(offset.error for offset in offsets)]
     return next((one for one in errors if one is not None and one.code() not in _MOVING), None)
-
-
-def _committed(error: KafkaError | None, offsets: list[TopicPartition]) -> None:
-    if (failure := commit_failure(error, offsets)) is not None:
-        # Harmless beyond a second reading of these records, which are then recognised.
-        log.warning("lane_commit_failed", why=str(failure))
 
 
 class LaneConsumer:
@@ -121,7 +114,7 @@ class LaneConsumer:
         self._poison: SimpleQueue[tuple[Record, UndecodableRecord] | None] = SimpleQueue()
         self._closing = threading.Event()
         threading.Thread(target=self._bury_all, name="dead-letters", daemon=True).start()
-        self._consumer = Consumer(consumer_config(settings))
+        self._consumer = Consumer(consumer_config(settings) | {"on_commit": self._committed})
         self._consumer.subscribe(
             [self._prefix + DISPATCHED],
             on_assign=self._assigned,
@@ -231,7 +224,16 @@ class LaneConsumer:
         try:
             self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
-            _committed(error.args[0], [])
+            self._committed(error.args[0], offsets)
+
+    def _committed(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
+        """The answer to a commit: one that failed is tried again, as a lane may have no further record for hours."""
+        for offset in offsets:
+            if error is not None or offset.error is not None:
+                self._offsets.not_committed(offset.partition)
+        if (failure := commit_failure(error, offsets)) is not None:
+            # Harmless beyond a second reading of these records, which are then recognised.
+            log.warning("lane_commit_failed", why=str(failure))
 
     def _assigned(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self._lanes |= {p.partition for p in partitions}

@@ -120,11 +120,13 @@ class Holdings:
 
 
 class LaneOffsets:
-    """Which records of each lane are dealt with: a lane is committed up to the first that is not."""
+    """Which records of each lane are dealt with: a lane is committed up to the first that is not.  Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: dict[int, dict[int, bool]] = {}  # lane -> offset -> done, in the order of arrival
+        self._reached: dict[int, int] = {}  # lane -> offset to commit
+        self._due: set[int] = set()  # lanes of which that is to be committed
 
     def arrived(self, lane: int, offset: int) -> None:
         """A record was read."""
@@ -142,16 +144,25 @@ class LaneOffsets:
         with self._lock:
             for lane in lanes:
                 self._open.pop(lane, None)
+                self._reached.pop(lane, None)
+                self._due.discard(lane)
 
     def committable(self) -> dict[int, int]:
         """Lanes that moved on since the last call, each with the offset to commit: the next one to read."""
-        moved: dict[int, int] = {}
         with self._lock:
             for lane, offsets in self._open.items():
                 while offsets and offsets[first := next(iter(offsets))]:
                     del offsets[first]
-                    moved[lane] = first + 1
-        return moved
+                    self._reached[lane] = first + 1
+                    self._due.add(lane)
+            due, self._due = self._due, set()
+            return {lane: self._reached[lane] for lane in due}
+
+    def not_committed(self, lane: int) -> None:
+        """A commit failed: where the lane is by now is due again, unless it is lost."""
+        with self._lock:
+            if lane in self._reached:
+                self._due.add(lane)
 
 
 def _held(assignment: Assignment, state: HeldState) -> HeldJob:

@@ -6,9 +6,10 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 from structlog.testing import capture_logs
 
 from services.chassis.health import Health
@@ -18,7 +19,7 @@ from services.chassis.retry import SendFailed
 from services.contracts.codec import Codec
 from services.contracts.topics import DEAD_LETTERS, DISPATCHED
 from services.gpu_worker import consumer
-from services.gpu_worker.consumer import LaneConsumer, commit_failure, consumer_config
+from services.gpu_worker.consumer import LaneConsumer, commit_failure
 from services.gpu_worker.decide import Identity
 from services.gpu_worker.holdings import Assignment, Holdings
 from services.gpu_worker.lease import Lease
@@ -181,21 +182,36 @@ def test_leaving_a_dead_broker_takes_no_half_minute(doomed: KafkaCorner) -> None
     assert time.monotonic() - started < 2 * consumer.CLOSE_SECONDS
 
 
-def test_a_commit_that_the_broker_refuses_is_said(quick: KafkaCorner) -> None:
+def test_a_commit_that_the_broker_refuses_is_said_and_tried_again(
+    lanes: Lanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is asynchronous: nobody would notice otherwise that a lane is read from the same place for ever."""
-    settings = WorkerSettings(kafka_bootstrap_servers=quick.bootstrap, topic_prefix=quick.prefix)
-    client, assigned = Consumer(consumer_config(settings)), list[TopicPartition]()
-    client.subscribe([quick.name(DISPATCHED)], on_assign=lambda _, partitions: assigned.extend(partitions))
+    monkeypatch.setattr(consumer, "COMMIT_SECONDS", 0.05)
+    eventually(lambda: lanes.polled(lambda: 0 in lanes.consumer.lanes()), 20)
+    real, tries = lanes.consumer._consumer.commit, list[list[TopicPartition]]()
 
-    def said(of: str) -> bool:
-        client.poll(0.05)
-        return any(line["event"] == of for line in logs)
+    class Elsewhere:
+        """The client, but its first commit is for a partition that is not there."""
 
+        def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> None:
+            assert asynchronous, "the poll loop must not wait"
+            tries.append(offsets)
+            topic = offsets[0].topic + ("-none" if len(tries) == 1 else "")
+            real(
+                offsets=[TopicPartition(topic, o.partition, o.offset) for o in offsets],
+                asynchronous=True,
+            )
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(client, name)
+
+    client = lanes.consumer._consumer
+    monkeypatch.setattr(lanes.consumer, "_consumer", Elsewhere())
+    lanes.kafka.produce(DISPATCHED, Codec().encode(replace(JOB, worker_id="another")), partition=0)
     with capture_logs() as logs:
-        eventually(lambda: client.poll(0.05) or assigned, 20)
-        client.commit(offsets=[TopicPartition(quick.name(DISPATCHED), 99, 1)], asynchronous=True)
-        eventually(lambda: said("lane_commit_failed"), 20)
-    client.close()
+        eventually(lambda: lanes.polled(lambda: lanes.committed() == 1), 20)
+    assert [[(o.partition, o.offset) for o in offsets] for offsets in tries[:2]] == [[(0, 1)], [(0, 1)]]
+    assert "lane_commit_failed" in [line["event"] for line in logs]
 
 
 @pytest.mark.parametrize(

@@ -120,3 +120,38 @@ def test_a_lost_lane_is_forgotten() -> None:
     offsets.lost({1})
     offsets.done(1, 5)
     assert offsets.committable() == {}
+
+
+def test_a_commit_that_failed_is_due_again() -> None:
+    """The lane may have no further record for hours, and would be read again from there."""
+    offsets = LaneOffsets()
+    offsets.arrived(1, 5)
+    offsets.done(1, 5)
+    assert offsets.committable() == {1: 6}
+    offsets.not_committed(1)
+    assert offsets.committable() == {1: 6}
+    assert offsets.committable() == {}
+
+
+def test_a_commit_that_failed_does_not_set_a_lane_back() -> None:
+    """It has moved on meanwhile."""
+    offsets = LaneOffsets()
+    for offset in (5, 6):
+        offsets.arrived(1, offset)
+    offsets.done(1, 5)
+    offsets.committable()
+    offsets.done(1, 6)
+    assert offsets.committable() == {1: 7}
+    offsets.not_committed(1)  # the answer to the first
+    assert offsets.committable() == {1: 7}
+
+
+def test_a_commit_that_failed_for_a_lane_that_is_lost_is_nobodys_business() -> None:
+    """Its new owner commits it."""
+    offsets = LaneOffsets()
+    offsets.arrived(1, 5)
+    offsets.done(1, 5)
+    offsets.committable()
+    offsets.lost({1})
+    offsets.not_committed(1)
+    assert offsets.committable() == {}
