@@ -1,7 +1,8 @@
 """How long the end of one process keeps the others waiting, from the broker's own timestamps.  Pure.
 
 A stall is the time from a process's end to the next event of a partition that had work for its stage, in the
-partition that waits longest: the partitions that the process owned are among them.
+partition that waits longest.  Where more partitions had work than the others own, one that the process owned is
+among them; else the end says nothing.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from services.contracts.topics import REQUESTS, load_topics
 from tests.chaos.cast import CAST, stage_of
 from tests.chaos.history import History, Incident, first_finals, first_of_each
 from tests.chaos.schedule import BROKER_KINDS, LINK_KINDS, Kind
 
+#: Of every topic that is keyed by user.
+PARTITIONS = load_topics()[REQUESTS].partitions
 #: Only work that came up to so many seconds after the end counts: later, nothing was there to be done.
 _WORK_WITHIN = 3.0
 #: A process that has just started again is not yet what its fault found: its stage counts as disturbed for so long.
@@ -49,8 +53,9 @@ def stalls(history: History) -> list[Stall]:
         concerned = work[stage]
         if stage in ("gpu_worker", "ingest_bot"):
             concerned = [one for one in concerned if one.partition == _own(incident)]
-        seconds = _longest_wait(concerned, incident.since)
-        if seconds is not None:
+        waits = _waits(concerned, incident.since)
+        if len(waits) >= _enough(stage):
+            seconds = max(waits)
             disturbed = any(_disturbs(other, incident, seconds) for other in history.incidents)
             found.append(
                 Stall(stage=stage, kind=incident.kind, seconds=round(seconds, 3), disturbed=disturbed)
@@ -58,13 +63,21 @@ def stalls(history: History) -> list[Stall]:
     return found
 
 
-def _longest_wait(work: list[Work], since: float) -> float | None:
-    """Seconds to the next event of each partition that had one to handle; the longest of them."""
+def _waits(work: list[Work], since: float) -> list[float]:
+    """Seconds to the next event of each partition that had one to handle."""
     first: dict[object, float] = {}
     for one in work:
         if one.handled_at > since and one.came_at <= since + _WORK_WITHIN:
             first.setdefault(one.partition, one.handled_at - max(since, one.came_at))
-    return max(first.values(), default=None)
+    return list(first.values())
+
+
+def _enough(stage: str) -> int:
+    """More partitions than a stage's other processes own."""
+    if stage not in CAST.grouped:
+        return 1
+    processes = len(CAST.stages[stage])
+    return PARTITIONS * (processes - 1) // processes + 1
 
 
 def _work(stage: str, history: History) -> Iterator[Work]:

@@ -9,7 +9,7 @@ import pytest
 from tests.chaos import histories as h
 from tests.chaos.history import History, Incident, Place
 from tests.chaos.schedule import Kind
-from tests.chaos.stalls import stalls
+from tests.chaos.stalls import PARTITIONS, stalls
 
 KILLED_AT = 2_000_000.0
 
@@ -19,10 +19,16 @@ def killed(target: str, kind: Kind = Kind.KILL) -> Incident:
     return Incident(kind=kind, target=target, since=KILLED_AT, until=KILLED_AT + 1)
 
 
-def decided(*waits: tuple[int, float, float]) -> History:
+#: Work of partitions that go on at once: as many as the sibling owns.
+OTHERS = tuple((partition, -1.0, 0.01) for partition in range(PARTITIONS // 2, PARTITIONS))
+
+
+def decided(
+    *waits: tuple[int, float, float], others: tuple[tuple[int, float, float], ...] = OTHERS
+) -> History:
     """Requests in these partitions, which came and were decided so many seconds after a kill of a moderator."""
     requests, decisions = [], []
-    for number, (partition, came, done) in enumerate(waits):
+    for number, (partition, came, done) in enumerate((*waits, *others)):
         place = Place("requests", partition, number)
         requests.append(h.requested(f"r{number}", place=place, at=KILLED_AT + came))
         decisions.append(h.moderated(f"r{number}", at=KILLED_AT + done))
@@ -47,6 +53,12 @@ def test_a_stall_begins_when_there_is_work() -> None:
 def test_what_was_handled_before_and_what_came_much_later_is_no_stall() -> None:
     """Neither says anything of this end."""
     assert seconds(decided((0, -5.0, -1.0), (1, 30.0, 30.2))) == []
+
+
+def test_an_end_of_which_only_the_siblings_partitions_may_tell_is_no_stall() -> None:
+    """With work in no more partitions than the sibling owns, they may all be its own."""
+    assert seconds(decided((0, -1, 9.5), others=OTHERS[:5])) == []
+    assert seconds(decided((0, -1, 9.5))) == [9.5]
 
 
 def test_a_worker_is_missed_until_its_jobs_are_given_to_another() -> None:
