@@ -194,7 +194,7 @@ class History:
     lags: tuple[Lag, ...] = ()
     incidents: tuple[Incident, ...] = ()
     quota: int | None = None  #: requests per user and day
-    readers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: groups by topic
+    readers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: who buries poison, by topic
 
 
 T = TypeVar("T", Requested, Moderated, Recorded, Dispatched, Completed, Delivered)

@@ -27,7 +27,7 @@ from services.contracts.events import (
     RequestModerated,
     Verdict,
 )
-from services.contracts.topics import BACKLOGS, JOBS, TOPIC_NAMES, WORKERS, load_topics
+from services.contracts.topics import BACKLOGS, CANCELLATIONS, JOBS, TOPIC_NAMES, WORKERS, load_topics
 from services.launcher.brokers.broker import client_config
 from services.notifier.decide import nonce
 from services.sandbox.discord.client import SandboxDiscord
@@ -57,17 +57,22 @@ _SAMPLE_SECONDS = 1.0
 _ASK_SECONDS = 5.0
 
 
-#: Followed by every process of its readers, without a group.
-_FOLLOWED = (BACKLOGS, WORKERS)
+#: What every process of a stage follows by itself, without a group.
+_FOLLOWED = {("dispatcher", WORKERS), ("gpu_worker", BACKLOGS), ("gpu_worker", CANCELLATIONS)}
 
 
 def readers() -> dict[str, tuple[str, ...]]:
-    """The stages by the topic that they read; what is only read back, or by a person, is left out."""
+    """The groups by the topic that they read; what is only read back, or by a person, is left out."""
     return {
-        name: tuple(stage for stage in topic.consumers if stage in GROUPS)
+        name: tuple(stage for stage in topic.consumers if stage in GROUPS and (stage, name) not in _FOLLOWED)
         for name, topic in load_topics().items()
         if name != JOBS
     }
+
+
+def buriers() -> dict[str, tuple[str, ...]]:
+    """The stages by the topic whose undecodable records they bury: its groups, and whoever follows the reports."""
+    return readers() | {WORKERS: ("dispatcher",)}
 
 
 class Commits:
@@ -130,8 +135,8 @@ class Commits:
 def _read_by(group: str, prefix: str) -> list[TopicPartition]:
     return [
         TopicPartition(prefix + name, partition)
-        for name, stages in readers().items()
-        if group in stages and name not in _FOLLOWED
+        for name, groups in readers().items()
+        if group in groups
         for partition in range(load_topics()[name].partitions)
     ]
 
@@ -144,7 +149,7 @@ class Topics:
 
     def ends(self) -> dict[str, dict[int, int]]:
         """The end of every partition that a group reads."""
-        spans = self._log.spans({topic: None for topic, stages in readers().items() if stages})
+        spans = self._log.spans({topic: None for topic, groups in readers().items() if groups})
         ends: dict[str, dict[int, int]] = {}
         for span in spans:
             ends.setdefault(span.topic, {})[span.partition] = span.stop
@@ -324,5 +329,5 @@ def lags(commits: Iterable[Commit], ends: Mapping[str, Mapping[int, int]]) -> tu
         for topic, groups in readers().items()
         for group in groups
         for partition, end in ends.get(topic, {}).items()
-        if end and topic not in _FOLLOWED
+        if end
     )

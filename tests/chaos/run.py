@@ -122,7 +122,7 @@ def _observed(
             lags=observe.lags(commits.now(), ends),
             incidents=tuple(faults.incidents),
             quota=settings.quota,
-            readers=observe.readers(),
+            readers=observe.buriers(),
         )
     )
     commits.close()

@@ -38,8 +38,10 @@ COMFYUI_ERRORS = (
     "node_exception", "out_of_memory", "hang", "hang_ignoring_interrupt", "drop_websocket", "silence",
     "refuse_prompt", "lose_answer", "slow_history", "exit",
 )  # fmt: skip
-#: Every topic that some group reads.
-POISONED = ("requests", "moderated", "dispatched", "completed", "delivered", "progress", "workers")
+#: Every topic whose readers bury what they cannot decode.
+POISONED = (
+    "requests", "moderated", "dispatched", "completed", "delivered", "progress", "workers", "cancellations",
+)  # fmt: skip
 DUPLICATED = ("requests", "moderated", "dispatched", "completed", "delivered")
 #: How often each kind is drawn once each has had its turn.
 _WEIGHTS = {

@@ -11,6 +11,7 @@ from services.sandbox.discord.places import GUILDS
 from tests.chaos import observe as observed
 from tests.chaos.checker import check
 from tests.chaos.history import Buried, Commit, History, Lag, Place, Run, Shown, State
+from tests.chaos.schedule import POISONED
 from tests.unit.audit.journeys import REQUEST, USER, Journey, happy_journey
 
 
@@ -105,9 +106,16 @@ def test_a_group_lags_where_it_has_committed_less_than_there_is() -> None:
     }
 
 
-def test_every_reader_of_a_topic_file_is_held_to_its_dead_letters() -> None:
-    """But audit, which is a person's tool, and the ledger, which is only read back."""
+def test_every_group_of_a_topic_file_is_held_to_its_offsets_and_dead_letters() -> None:
+    """But not audit, nor what is only read back, or followed without a group."""
     found = observed.readers()
     assert found["completed"] == ("dispatcher", "notifier")
     assert found["delivered"] == ("moderator",)
+    assert found["cancellations"] == ("dispatcher",)
+    assert found["workers"] == found["backlogs"] == ()
     assert set(found) == set(load_topics()) - {"jobs"}
+
+
+def test_every_topic_that_chaos_poisons_has_somebody_to_bury_it() -> None:
+    """And each that has somebody is poisoned."""
+    assert {topic for topic, stages in observed.buriers().items() if stages} == set(POISONED)
