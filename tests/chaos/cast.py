@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.chaos.schedule import Cast
 
-COUNTS = {"ingest_bot": 2, "moderator": 2, "dispatcher": 1, "gpu_worker": 3, "notifier": 2}
+COUNTS = {"ingest_bot": 2, "moderator": 2, "dispatcher": 2, "gpu_worker": 3, "notifier": 2}
 
 
 def _numbered(name: str, count: int) -> tuple[str, ...]:
