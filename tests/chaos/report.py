@@ -47,13 +47,48 @@ def figures(
 
 
 def table(found: Figures, violations: list[Violation]) -> str:
-    """The figures in lines, the worst last, where a reader looks first."""
-    lines = [f"  {name:<40} {'-' if value is None else value:>12}" for name, value in found.items()]
-    lines += ["", *(f"  {violation}" for violation in violations[:_SHOWN])]
+    """The figures for people: what was done, what came of it, what broke, and how long it stalled."""
+    lines = [
+        f"  {found['commands']} commands of {found['users']} users in {found['seconds']} s",
+        f"  {found['faults']} faults: {_listed(found, 'faults_')}",
+        f"  {found['requests']} requests: {_listed(found, 'ended_')}; failures: {_listed(found, 'failed_')}",
+        f"  {found['gpu_runs']} GPU runs, {found['gpu_reruns']} repeated: {_listed(found, 'gpu_reruns_')}",
+        f"  records repeated: {_listed(found, 'repeated_')}; late successes: {found['late_successes']}",
+        "",
+        *(f"  {name:<24} {found[name]:>6}" for name in INVARIANTS),
+        "",
+        *_stall_lines(found),
+        "",
+        *(f"  {violation}" for violation in violations[:_SHOWN]),
+    ]
     if len(violations) > _SHOWN:
         lines.append(f"  and {len(violations) - _SHOWN} more")
     verdict = f"{len(violations)} violations" if violations else "every invariant held"
-    return "\n".join([*lines, f"\n  seed {found['seed']}: {verdict}"])
+    return "\n".join([*lines, f"  seed {found['seed']}: {verdict}"])
+
+
+def _listed(found: Figures, prefix: str) -> str:
+    """The figures of a group that are not zero."""
+    some = [
+        f"{name.removeprefix(prefix)} {value}"
+        for name, value in found.items()
+        if name.startswith(prefix) and value
+    ]
+    return ", ".join(some) or "none"
+
+
+def _stall_lines(found: Figures) -> list[str]:
+    """One line for each stage and way to end; an aim that was missed is marked."""
+    lines = [f"  {'stall after':<12} {'of a':<12} {'ends':>5} {'alone':>6} {'p50':>9} {'p99':>9}   aim"]
+    for kind, aim in AIMS.items():
+        for stage in CAST.stages:
+            name = f"stall_{kind}_{stage}"
+            half, most = found[f"{name}_p50_s"], found[f"{name}_p99_s"]
+            shown = [f"{'-' if value is None else f'{value} s':>9}" for value in (half, most)]
+            missed = "  missed" if isinstance(most, float) and most > aim else ""
+            counts = f"{found[f'{name}_count']:>5} {found[f'{name}_alone']:>6}"
+            lines.append(f"  {kind:<12} {stage:<12} {counts} {' '.join(shown)}   {aim:g} s{missed}")
+    return lines
 
 
 def percentile(values: list[float], share: float) -> float | None:

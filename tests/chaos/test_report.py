@@ -65,6 +65,19 @@ def test_the_table_names_the_seed_and_every_violation() -> None:
     assert "every invariant held" in table(counted(CLEAN), [])
 
 
+def test_the_table_marks_an_aim_that_was_missed() -> None:
+    """By stage and way to end."""
+    late = Stall(stage="moderator", kind=Kind.KILL, seconds=12.5, disturbed=False)
+    early = Stall(stage="notifier", kind=Kind.KILL, seconds=11.5, disturbed=False)
+    lines = {
+        line.split()[1]: line
+        for line in table(counted(CLEAN, late, early), []).splitlines()
+        if "kill  " in line
+    }
+    assert lines["moderator"].endswith("12 s  missed")
+    assert lines["notifier"].endswith("11.5 s   12 s")
+
+
 def test_a_percentile_is_one_of_the_values() -> None:
     """The smallest that enough of them do not exceed; none of none."""
     values = [float(number) for number in range(1, 101)]
