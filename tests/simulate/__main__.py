@@ -19,7 +19,7 @@ from tests.simulate.flood import FLOOD
 from tests.simulate.trace import Trace
 
 BUILD = Path(__file__).parents[2] / "build"
-_QUICK_REQUESTS, _QUICK_FLOOD = 600, 60
+_QUICK_REQUESTS, _QUICK_FLOOD = 300, 40
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,8 +14,11 @@ mean wait
     the interval's work less its k + m longest runs, are done by t + w, on m workers from s on:
     W(s, t) - longest(k + m) <= m (t + w - s).  Any interval gives a w; the one with the largest excess is taken.
 GPU busy
-    By the last arrival T, a worker that has run anything has loaded once, for at least the shortest load l, so that
-    runs have m (T - l) at most; and for every s, at most what arrived by s and then m (T - s).
+    Of what arrived by the last arrival T, let U_c be the seconds that checkpoint c's runs have had by then.  A worker
+    that has run any of them has loaded c, for l_c, and so has given them T - l_c at most: at least U_c / (T - l_c)
+    workers have.  Runs and loads fill the workers' time, so that the sum of U_c + l_c U_c / (T - l_c) is at most m T.
+    The most that this allows goes to the checkpoints that load fastest.
+    And for every s, runs have had at most what arrived by s, and then m (T - s).
 checkpoint loads
     A checkpoint that is asked for is loaded once.
 makespan
@@ -29,6 +32,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import defaultdict
 
 from tests.simulate.trace import Request, Trace
 
@@ -68,14 +72,31 @@ def wait_percentile(trace: Trace, workers: int, share: float) -> float:
 def gpu_busy(trace: Trace, workers: int) -> float:
     """Share of the workers' time between the first and the last arrival."""
     first, last = trace.requests[0].at, trace.requests[-1].at
-    most = workers * (last - first - min(trace.loads.values()))
+    most = _runs_beside_loads(trace, workers)
     arrived = 0.0
     for (
         request
     ) in trace.requests:  # just before each arrival, what came so far is all that can have been done
         most = min(most, arrived + workers * (last - request.at))
         arrived += request.run
-    return max(0.0, most / (workers * (last - first)))
+    return most / (workers * (last - first))
+
+
+def _runs_beside_loads(trace: Trace, workers: int) -> float:
+    """The most run seconds between the first and the last arrival when each must be beside its load."""
+    work: dict[str, float] = defaultdict(float)
+    for request in trace.requests:
+        work[request.checkpoint] += request.run
+    length = trace.span
+    left, done = workers * length, 0.0
+    for checkpoint in sorted(work, key=trace.loads.__getitem__):
+        net = (length - trace.loads[checkpoint]) / length  # of a worker's time with one load of it
+        if net <= 0.0:
+            break
+        share = min(work[checkpoint], left * net)
+        done += share
+        left -= share / net
+    return done
 
 
 def makespan(trace: Trace, workers: int) -> float:

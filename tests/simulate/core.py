@@ -31,8 +31,10 @@ from tests.simulate.trace import Request
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _NEVER = timedelta(days=365)
 _PARTITION = 0
-#: Production's rules, but for what a simulation has none of: silent workers, and requests that are refused or late.
-POLICY = Policy(report_period=1e6, least_deadline=1e6, job_deadline=1e6, queued_per_user=10**9)
+#: Production's rules, but for what a simulation has none of: silent workers, requests refused, late or redelivered.
+POLICY = Policy(
+    report_period=1e6, least_deadline=1e6, job_deadline=1e6, queued_per_user=10**9, finished_kept=60.0
+)
 
 
 class Core:

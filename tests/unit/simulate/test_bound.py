@@ -110,3 +110,16 @@ def test_what_has_not_arrived_cannot_keep_workers_busy() -> None:
 def test_a_worker_with_plenty_to_do_still_loads_first() -> None:
     """With a load of 10 s, 90 of the first 100 s are left for runs."""
     assert bound.gpu_busy(trace_of(("A1", 0, 500, "x"), ("B1", 100, 10, "x")), 1) == pytest.approx(0.9)
+
+
+def test_each_run_is_beside_a_load_of_its_own_checkpoint() -> None:
+    """100 s of one worker: all 45 s that load for 10 s take 50 s with their load, the other 50 s give 25 s of runs."""
+    trace = Trace(
+        requests=(
+            Request(id="r1", user="u", at=0, run=45, checkpoint="fast"),
+            Request(id="r2", user="u", at=0, run=500, checkpoint="slow"),
+            Request(id="r3", user="u", at=100, run=10, checkpoint="slow"),
+        ),
+        loads={"fast": 10, "slow": 50},
+    )
+    assert bound.gpu_busy(trace, 1) == pytest.approx((45 + 25) / 100)
