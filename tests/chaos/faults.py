@@ -25,6 +25,7 @@ POISONS = (b"", b"not an event", b"\xc3\x01poison!!", b"\x00\x00\x00\x00\x07conf
 _MODES = {Kind.RESET: Mode.RESET, Kind.BLACKHOLE: Mode.BLACKHOLE, Kind.HALF_OPEN: Mode.HALF_OPEN}
 _DISCORD_ROUTES = ("callback", "edit", "post")
 _ENDLESS = 0  #: strikes until it is disarmed
+_BROKER_TRIES = 20  #: a second apart
 _LOST_ANSWERS = 10  #: of each kind of call, which is then made again
 _EXPIRED = 8  #: requests whose tokens end at once
 
@@ -118,9 +119,9 @@ class Faults:
             case Kind.COMFYUI_ERROR:
                 self._trouble_comfyui(fault)
             case Kind.POISON:
-                self._poison(fault.target)
+                self._while_broker_returns(lambda: self._poison(fault.target))
             case Kind.DUPLICATE:
-                self._duplicate(fault.target)
+                self._while_broker_returns(lambda: self._duplicate(fault.target))
             case _:
                 self._cut(fault)
 
@@ -168,6 +169,15 @@ class Faults:
         if fault.detail != "exit":
             comfyui.disarm()
 
+    def _while_broker_returns(self, inject: Callable[[], None]) -> None:
+        """Try again for a while: another fault may have the broker down."""
+        for _ in range(_BROKER_TRIES):
+            try:
+                return inject()
+            except KafkaException:
+                self._stopping.wait(1.0)
+        return inject()
+
     def _poison(self, topic: str) -> None:
         partition = self._random.randrange(load_topics()[topic].partitions)
         value = self._random.choice(POISONS)
@@ -176,8 +186,7 @@ class Faults:
 
     def _duplicate(self, topic: str) -> None:
         original = self._some_record(topic)
-        if original is None:
-            return
+        assert original is not None, f"{topic} holds no record to repeat"
         written = self._cluster.kafka.produce(
             topic,
             _bytes(original.value()),
