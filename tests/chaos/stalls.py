@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from services.contracts.topics import REQUESTS, load_topics
 from tests.chaos.cast import CAST, stage_of
 from tests.chaos.history import History, Incident, first_finals, first_of_each
-from tests.chaos.schedule import BROKER_KINDS, LINK_KINDS, Kind
+from tests.chaos.schedule import BROKER_KINDS, Kind
 
+#: Whose faults delay a stage's own work.
+_LEANS_ON = {"notifier": ("discord",), "gpu_worker": ("dispatcher",)}
 #: Of every topic that is keyed by user.
 PARTITIONS = load_topics()[REQUESTS].partitions
 #: Only work that came up to so many seconds after the end counts: later, nothing was there to be done.
@@ -117,16 +119,14 @@ def _delivered(history: History) -> Iterator[Work]:
 
 
 def _given(history: History) -> Iterator[Work]:
-    """A worker's jobs: what it held at its end is handled by whoever gets it next."""
-    attempts: dict[str, list[tuple[float, str]]] = {}
-    for event in history.dispatched:
-        attempts.setdefault(event.request_id, []).append((event.at, event.worker_id))
-    ends = first_finals(history)
-    for request_id, given in attempts.items():
-        given.sort()
-        nexts = [at for at, _ in given[1:]] + ([ends[request_id].at] if request_id in ends else [])
-        for (at, worker), handled_at in zip(given, nexts, strict=False):
-            yield Work(partition=worker, came_at=at, handled_at=handled_at)
+    """A worker's jobs: what it held at its end is handled when the ledger says anything new of it."""
+    news: dict[str, list[float]] = {}
+    for record in history.recorded:
+        news.setdefault(record.request_id, []).append(record.at)
+    for given in history.dispatched:
+        later = [at for at in news.get(given.request_id, ()) if at > given.at]
+        if later:
+            yield Work(partition=given.worker_id, came_at=given.at, handled_at=min(later))
 
 
 def _asked(history: History) -> Iterator[Work]:
@@ -148,8 +148,7 @@ def _disturbs(other: Incident, incident: Incident, seconds: float) -> bool:
     if other is incident or other.since > incident.since + seconds or other.until + _SETTLES < incident.since:
         return False
     stage = stage_of(incident.target)
-    if other.kind in BROKER_KINDS:
+    concerned = {stage, *_LEANS_ON.get(stage, ())}
+    if other.kind in BROKER_KINDS or other.target in concerned:
         return True
-    if other.kind in LINK_KINDS:
-        return stage_of(other.target.partition(":")[2]) == stage
-    return stage_of(other.target) == stage or (stage == "notifier" and other.target == "discord")
+    return stage_of(other.target.rpartition(":")[2]) in concerned

@@ -61,15 +61,17 @@ def test_an_end_of_which_only_the_siblings_partitions_may_tell_is_no_stall() -> 
     assert seconds(decided((0, -1, 9.5))) == [9.5]
 
 
-def test_a_worker_is_missed_until_its_jobs_are_given_to_another() -> None:
-    """Other workers' jobs do not count."""
+def test_a_worker_is_missed_until_the_ledger_says_something_new_of_its_jobs() -> None:
+    """Other workers' jobs do not count, nor what the ledger said before."""
     given = (
         replace(h.dispatched("r0", 1, "gpu_worker-1"), at=KILLED_AT - 1),
-        replace(h.dispatched("r0", 2, "gpu_worker-2"), at=KILLED_AT + 6),
         replace(h.dispatched("r1", 1, "gpu_worker-2"), at=KILLED_AT - 1),
     )
-    ends = (h.completed("r0", at=KILLED_AT + 8), h.completed("r1", at=KILLED_AT + 20))
-    history = History(dispatched=given, completed=ends, incidents=(killed("gpu_worker-1"),))
+    ledger = tuple(
+        replace(h.recorded(request), at=KILLED_AT + at)
+        for request, at in (("r0", -1.001), ("r0", 6.0), ("r0", 8.0), ("r1", 20.0))
+    )
+    history = History(dispatched=given, recorded=ledger, incidents=(killed("gpu_worker-1"),))
     assert seconds(history) == [6.0]
 
 
