@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from services.ingest_bot import wording
 from services.sandbox.discord.client import SandboxDiscord, SandboxRefused
 from services.sandbox.discord.places import GUILDS
 from tests.harness.chain import is_final
@@ -20,6 +21,8 @@ _REJECTED_EVERY, _REFUSED_EVERY = 40, 60
 #: Every so many commands one is taken back, after at most so many seconds.
 _REGRETTED_EVERY, _REGRET_SECONDS = 25, 10.0
 _TRY_AGAIN_SECONDS = 0.5
+#: What the bot says for everybody to read where it held its answer back and then could not queue.
+_REFUSALS = frozenset({wording.NOT_QUEUED, wording.BROKEN, wording.TOO_LONG})
 #: A user waits for an answer for so long before the command counts as not taken.
 _ANSWER_SECONDS = 5.0
 
@@ -199,7 +202,7 @@ class Followed:
         request = message["interaction_id"] or message["nonce"]
         if request is None or request in self._ended:
             return
-        if message["ephemeral"] or is_final(message):
+        if message["ephemeral"] or is_final(message) or message["content"] in _REFUSALS:
             self._ended.add(request)
             self._waiting.pop(request, None)
             self._messages.pop(request, None)

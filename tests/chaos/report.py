@@ -34,6 +34,7 @@ def figures(
         "seed": settings.seed,
         "requests": len(first_of_each(history.requested)),
         "commands": len(history.told),
+        "never_queued": _never_queued(history),
         "users": settings.users,
         "seconds": round(seconds, 1),
         **_faults(history),
@@ -50,6 +51,7 @@ def table(found: Figures, violations: list[Violation]) -> str:
     """The figures for people: what was done, what came of it, what broke, and how long it stalled."""
     lines = [
         f"  {found['commands']} commands of {found['users']} users in {found['seconds']} s",
+        f'  {found["never_queued"]} of them read "Queueing" for ever, since their bot died before the broker had them',
         f"  {found['faults']} faults: {_listed(found, 'faults_')}",
         f"  {found['requests']} requests: {_listed(found, 'ended_')}; failures: {_listed(found, 'failed_')}",
         f"  {found['gpu_runs']} GPU runs, {found['gpu_reruns']} repeated: {_listed(found, 'gpu_reruns_')}",
@@ -116,6 +118,16 @@ def _ends(history: History) -> Figures:
         **{f"failed_{code}": count for code, count in sorted(codes.items())},
         "told_in_the_channel": sum(event.method == "CHANNEL_MESSAGE" for event in delivered),
     }
+
+
+def _never_queued(history: History) -> int:
+    """Commands whose bot died with them in hand: their users read "Queueing", and nothing is."""
+    requested = {request.request_id for request in history.requested}
+    last = {told.request_id: told.shown[-1].states[-1:] for told in history.told if told.shown}
+    return sum(
+        request_id not in requested and bool(states) and states[0].text.startswith("Queueing: ")
+        for request_id, states in last.items()
+    )
 
 
 def _gpu(history: History) -> Figures:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tests.chaos import histories as h
 from tests.chaos.checker import INVARIANTS, check
-from tests.chaos.history import History, Incident
+from tests.chaos.history import History, Incident, Shown, State
 from tests.chaos.report import Figures, figures, percentile, table
 from tests.chaos.schedule import Kind
 from tests.chaos.settings import SHORT, ChaosSettings
@@ -42,6 +42,14 @@ def test_what_happened_is_counted() -> None:
     }
     wanted |= {"faults": 2, "faults_kill": 2, "exits_by_themselves": 2, "violations": 0}
     assert {name: found[name] for name in wanted} == wanted
+
+
+def test_a_command_whose_bot_died_before_it_was_queued_is_counted() -> None:
+    """It was not promised, so it is not lost; but its user waits."""
+    states = (State(text="Queueing: a boat", final=False),)
+    hanging = h.told("r99", Shown(message_id="m", states=states), accepted=False)
+    assert counted(CLEAN)["never_queued"] == 0
+    assert counted(replace(CLEAN, told=(*CLEAN.told, hanging)))["never_queued"] == 1
 
 
 def test_a_stall_with_another_fault_in_it_is_counted_and_left_out() -> None:

@@ -22,4 +22,6 @@ def test_every_promise_is_kept_under_every_kind_of_fault(tmp_path: Path) -> None
     assert outcome.violations == [], table(outcome.figures, outcome.violations)
     struck = {incident.kind for incident in outcome.history.incidents}
     assert struck == set(Kind), "a fault that did not strike has proved nothing"
-    assert int(outcome.figures["requests"] or 0) > SHORT.requests * 0.9
+    assert int(outcome.figures["requests"] or 0) > SHORT.requests * 0.7, (
+        "too few commands were taken to prove much"
+    )
