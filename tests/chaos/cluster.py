@@ -130,6 +130,7 @@ class Cluster:
             stage.close()
         for world in self.worlds.values():
             world.kill()
+        self.broker.kill()
         self._closing.close()
 
     def kill(self, name: str) -> None:

@@ -49,4 +49,4 @@ class ChaosSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 #: For CI: about two minutes in all.
-SHORT = ChaosSettings(requests=500, users=25, minutes=1.25, thorough=False, quiet_seconds=100.0)
+SHORT = ChaosSettings(requests=500, users=25, minutes=1.1, thorough=False, quiet_seconds=100.0)
