@@ -1,16 +1,16 @@
 """Who waits, in the order in which they are to be served.  Pure, in memory; a step costs the logarithm of its size.
 
-A line is one user's waiting jobs of one tier.  Lines are ordered by tier, and within one the least-recently-served
-user comes first; one who comes, or comes back, stands behind everybody who waits already and before the one
-who was served last: start-time fair queueing (Goyal, Vin and Cheng, 1996) with all jobs of one size.
+A line is one user's waiting jobs of one tier; each of its checkpoints has a head of its own there, so that a job
+need not wait for an earlier one of the same user that needs another.  Lines are ordered by tier, and within one the
+least-recently-served user comes first; one who comes, or comes back, stands behind everybody who waits already and
+before the one who was served last: start-time fair queueing (Goyal, Vin and Cheng, 1996) with jobs of one size.
 A job that has waited for long rises by a tier, so that even the lowest tier's wait is bounded.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -33,7 +33,7 @@ class Waiting(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """The head of a line, as it sorts."""
+    """The head of a line, as it sorts: the first of its jobs that needs this."""
 
     tier: int
     turn: float
@@ -45,8 +45,8 @@ class Entry(NamedTuple):
 @dataclass(slots=True)
 class _Line:
     turn: float
-    jobs: deque[Waiting] = field(default_factory=deque)
-    shown: tuple[Need, Entry] | None = None  #: its head, as it stands among the groups
+    jobs: dict[str, Waiting] = field(default_factory=dict)  #: by key, oldest first
+    shown: dict[Need, Entry] = field(default_factory=dict)  #: its heads, as they stand among the groups
 
 
 @dataclass(slots=True)
@@ -84,7 +84,10 @@ class Backlog:
         if line is None:
             turn = self._turn if job.user_id == self._last_served else self._turn - 0.5
             line = self._lines[place] = _Line(turn=turn)
-        (line.jobs.appendleft if first else line.jobs.append)(job)
+        if first:
+            line.jobs = {job.key: job, **line.jobs}
+        else:
+            line.jobs[job.key] = job
         self._waiting[job.key] = job
         self._tiers.add(job.tier)
         self._by_need[job.need] = self._by_need.get(job.need, 0) + 1
@@ -102,7 +105,7 @@ class Backlog:
         _lessen(self._by_user, job.user_id)
         self._risen.pop(key, None)
         place = (job.tier, job.user_id)
-        self._lines[place].jobs.remove(job)
+        del self._lines[place].jobs[key]
         self._show(place)
 
     def serve(self, user_id: str) -> None:
@@ -153,23 +156,33 @@ class Backlog:
 
     def in_order(self) -> Iterator[Waiting]:
         """All that wait as they would be served if nobody came: tier by tier, round by round over the lines."""
-        lines = sorted((line.shown[1], line.jobs) for line in self._lines.values() if line.shown)
+        lines = sorted((min(line.shown.values()), place) for place, line in self._lines.items())
         for _, tier in groupby(lines, key=lambda line: line[0].tier):
-            yield from _rounds([jobs for _, jobs in tier])
+            yield from _rounds([self._lines[place].jobs.values() for _, place in tier])
 
     def _show(self, place: tuple[int, str]) -> None:
-        """Put the line's head where it belongs now; an empty line goes."""
+        """Put the line's heads where they belong now; an empty line goes."""
         line = self._lines[place]
-        if line.shown is not None:
-            self._regroup(*line.shown, there=False)
-            line.shown = None
+        heads = self._heads(line)
+        for need, entry in list(line.shown.items()):
+            if heads.get(need) != entry:
+                self._regroup(need, entry, there=False)
+                del line.shown[need]
+        for need, entry in heads.items():
+            if need not in line.shown:
+                self._regroup(need, entry, there=True)
+                line.shown[need] = entry
         if not line.jobs:
             del self._lines[place]
-            return
-        head = line.jobs[0]
-        tier = head.tier - self._risen.get(head.key, 0)
-        line.shown = (head.need, Entry(tier, line.turn, head.queued_at, head.user_id, head.key))
-        self._regroup(*line.shown, there=True)
+
+    def _heads(self, line: _Line) -> dict[Need, Entry]:
+        """The first job of the line for each of its needs: one worker's memory suits one, another's the other."""
+        heads: dict[Need, Entry] = {}
+        for job in line.jobs.values():
+            if job.need not in heads:
+                tier = job.tier - self._risen.get(job.key, 0)
+                heads[job.need] = Entry(tier, line.turn, job.queued_at, job.user_id, job.key)
+        return heads
 
     def _regroup(self, need: Need, entry: Entry, *, there: bool) -> None:
         """Put a head into the group of what it needs, or take it out, and the group where its first head belongs."""
@@ -187,7 +200,7 @@ class Backlog:
             del self._groups[need]
 
 
-def _rounds(lines: list[deque[Waiting]]) -> Iterator[Waiting]:
+def _rounds(lines: list[Iterable[Waiting]]) -> Iterator[Waiting]:
     """The first of every line, then the second of every line, and so on."""
     rest: list[Iterator[Waiting]] = [iter(jobs) for jobs in lines]
     while rest:

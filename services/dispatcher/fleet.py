@@ -5,9 +5,12 @@ Asked for every dispatch, so it keeps indexes instead of looking at every worker
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from enum import Enum
+from itertools import count
 from typing import NamedTuple, TypeVar
 
 from services.contracts.events import JobSpec
@@ -18,7 +21,10 @@ class Room(Enum):
     """What a worker could take now."""
 
     NONE = "none"  #: It has all that it has room for.
-    HELD = "held"  #: A job would wait behind the running one.
+    BUSY = (
+        "busy"  #: It has room, but what it runs goes on for so long that a job had better wait where it is.
+    )
+    HELD = "held"  #: A job would wait behind the running one, for a moment.
     IDLE = "idle"  #: A job would begin at once.
 
 
@@ -42,6 +48,7 @@ class Standing:
     room: Room
     catalogue: Catalogue
     warm: frozenset[str]  #: files that will be in its memory when its next job begins
+    ends_at: datetime  #: when it should have run all that it was given
 
 
 Place = tuple[Room, Catalogue]
@@ -56,6 +63,8 @@ class Fleet:
     _places: dict[Place, dict[str, None]] = field(default_factory=dict)
     _warm: dict[tuple[Room, str], dict[str, None]] = field(default_factory=dict)
     _catalogues: dict[Catalogue, Catalogue] = field(default_factory=dict)
+    _ripening: list[tuple[datetime, str, int, Standing]] = field(default_factory=list)  #: a heap of busy ones
+    _serial: Iterator[int] = field(default_factory=count)  #: so that equal ones are never compared
 
     def __len__(self) -> int:
         return len(self._standings)
@@ -74,6 +83,17 @@ class Fleet:
         self._places.setdefault((standing.room, standing.catalogue), {})[standing.worker_id] = None
         for file in standing.warm:
             self._warm.setdefault((standing.room, file), {})[standing.worker_id] = None
+        if standing.room is Room.BUSY:
+            heapq.heappush(
+                self._ripening, (standing.ends_at, standing.worker_id, next(self._serial), standing)
+            )
+
+    def ripen(self, now: datetime, ahead: timedelta) -> None:
+        """Busy workers that should end within ``ahead`` may hold a job from now on."""
+        while self._ripening and self._ripening[0][0] <= now + ahead:
+            _, worker_id, _, standing = heapq.heappop(self._ripening)
+            if self._standings.get(worker_id) is standing:
+                self.put(replace(standing, room=Room.HELD))
 
     def drop(self, worker_id: str) -> None:
         """The worker is gone, silent, draining, or another dispatcher's; harmless where it was not here."""
@@ -91,7 +111,7 @@ class Fleet:
 
     def has_room(self) -> bool:
         """Whether anybody could take anything."""
-        return any(room is not Room.NONE for room, _ in self._places)
+        return self.is_any(Room.IDLE) or self.is_any(Room.HELD)
 
     def is_any(self, room: Room) -> bool:
         """Whether any worker stands so."""

@@ -10,7 +10,6 @@ from services.contracts.events import BacklogReported, JobProgressed, Phase
 from services.dispatcher.decide import is_starting
 from services.dispatcher.fleet import Catalogue, Room
 from services.dispatcher.job import Job, Kind
-from services.dispatcher.placement import remaining
 from services.dispatcher.state import State
 
 #: An estimate that moved by less, in seconds or as a share, is not worth an edit.
@@ -109,7 +108,7 @@ class _Slots:
         for standing in state.fleet:
             count, busy = self._of.get(standing.catalogue, (0, 0.0))
             slots = state.workers[standing.worker_id].report.slots
-            left = slots * remaining(state, standing.worker_id, now)
+            left = slots * max(0.0, (standing.ends_at - now).total_seconds())
             self._of[standing.catalogue] = count + slots, busy + left
 
     def able(self, job: Job) -> tuple[int, float]:

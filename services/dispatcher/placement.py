@@ -33,10 +33,10 @@ class Placement:
 
 def place(state: State, now: datetime) -> Placement | None:
     """The next placement, or none while no waiting job fits a worker with room."""
+    look = _Look(state, now)
     if not len(state.backlog) or not state.fleet.has_room():
         return None
     state.backlog.age(now)
-    look = _Look(state, now)
     for need, heads in state.backlog.groups():
         if look.is_hopeless(need, heads[0].key):
             continue
@@ -44,17 +44,23 @@ def place(state: State, now: datetime) -> Placement | None:
             job = state.jobs[entry.key]
             placement = look.place(job, alone=len(state.backlog) == 1)
             if placement is not None:
+                look.pass_over()
                 return placement
             if not job.spec.loras and not job.record.failed_workers:
                 break  # those behind it would be told the same
+    if state.fleet.is_any(Room.IDLE):
+        look.pass_over()
     return None
 
 
 def place_at_once(state: State, job: Job, now: datetime) -> Placement | None:
     """Where a job goes that has just come, when nobody waits before it."""
+    look = _Look(state, now)
     if len(state.backlog) or not state.fleet.has_room():
         return None
-    return _Look(state, now).place(job, alone=True)
+    placement = look.place(job, alone=True)
+    look.pass_over()
+    return placement
 
 
 def capable(state: State, job: Job, now: datetime) -> list[Worker]:
@@ -66,17 +72,19 @@ class _Look:
     """One look for a placement; what several jobs ask is found out once."""
 
     def __init__(self, state: State, now: datetime) -> None:
+        state.fleet.ripen(now, timedelta(seconds=state.policy.hold_seconds))
         self._state = state
         self._now = now
         self._impatient_since = now - timedelta(seconds=state.policy.patience)
         self._is_anybody_idle = state.fleet.is_any(Room.IDLE)
         self._wanted: frozenset[str] | None = None
+        self._held_back: list[str] = []
 
     def is_hopeless(self, need: Need, key: str) -> bool:
         """Whether only patience could place the job: nobody is idle, and nobody with room has its checkpoint."""
         if self._is_anybody_idle or self._is_impatient(key) or self._state.fleet.is_any_warm(Room.HELD, need):
             return False
-        self._state.passed.setdefault(key, self._now)
+        self._held_back.append(key)
         return True
 
     def place(self, job: Job, *, alone: bool) -> Placement | None:
@@ -84,12 +92,17 @@ class _Look:
         state = self._state
         standing = self._choose(job)
         if standing is None:
-            state.passed.setdefault(job.key, self._now)
+            self._held_back.append(job.key)
             return None
         workers = [state.workers[standing.worker_id]]
         if standing.room is Room.IDLE and alone:
             workers += _helpers(state, job, standing)
         return Placement(job=job, workers=workers)
+
+    def pass_over(self) -> None:
+        """Those looked at in vain were passed: by one behind them in the order, or by a GPU that stands idle."""
+        for key in self._held_back:
+            self._state.passed.setdefault(key, self._now)
 
     def _choose(self, job: Job) -> Standing | None:
         """The worker that should have it; none where waiting for another is better, or nobody can have it."""
@@ -102,17 +115,15 @@ class _Look:
         if self._is_anybody_idle:
             if (warm_idle := first(fleet.warm(Room.IDLE, job.need, job.spec))) is not None:
                 return warm_idle
-            if (cold_idle := self._cold_idle(job, shunned, warm_held)) is not None:
+            if (cold_idle := self._cold_idle(job, shunned)) is not None:
                 return cold_idle
         if warm_held is None and self._is_impatient(job.key):
             return first(fleet.able(Room.HELD, job.spec))
         return warm_held
 
-    def _cold_idle(self, job: Job, shunned: set[str], warm_held: Standing | None) -> Standing | None:
+    def _cold_idle(self, job: Job, shunned: set[str]) -> Standing | None:
         """An idle worker to load the checkpoint on, unless one that has it should be free before that is done."""
         impatient = self._is_impatient(job.key)
-        if warm_held is not None and self._remaining(warm_held) <= self._state.policy.load_seconds:
-            return None
         if not impatient and self._is_soon_warm(job):
             return None
         able = (s for s in self._state.fleet.able(Room.IDLE, job.spec) if s.worker_id not in shunned)
@@ -125,19 +136,20 @@ class _Look:
         """Whether enough workers with the checkpoint should have room before it could be loaded elsewhere."""
         policy, fleet = self._state.policy, self._state.fleet
         ahead = max(1, self._state.backlog.waiting_for(job.need))
-        if fleet.count_warm(Room.NONE, job.need) < ahead:
+        rooms = (Room.HELD, Room.BUSY, Room.NONE)
+        if sum(fleet.count_warm(room, job.need) for room in rooms) < ahead:
             return False
-        limit = min(policy.load_seconds, policy.patience)
-        full = fleet.warm(Room.NONE, job.need, job.spec)
-        return sum(self._remaining(standing) <= limit for standing in full) >= ahead
-
-    def _remaining(self, standing: Standing) -> float:
-        return remaining(self._state, standing.worker_id, self._now)
+        limit = self._now + timedelta(seconds=min(policy.load_seconds, policy.patience))
+        warm = (standing for room in rooms for standing in fleet.warm(room, job.need, job.spec))
+        return sum(standing.ends_at <= limit for standing in warm) >= ahead
 
     def _is_impatient(self, key: str) -> bool:
-        """Whether the job has been passed over for long enough."""
+        """Whether the job has been passed over for long enough, by the clock and by its wait before."""
         since = self._state.passed.get(key)
-        return since is not None and since <= self._impatient_since
+        if since is None or since > self._impatient_since:
+            return False
+        waited = (since - self._state.jobs[key].record.queued_at) * self._state.policy.patience_share
+        return since + waited <= self._now
 
     def _all_wanted(self) -> frozenset[str]:
         if self._wanted is None:
@@ -151,16 +163,6 @@ class _Look:
             return failed
         able = capable(self._state, job, self._now)
         return failed if any(w.report.worker_id not in failed for w in able) else set()
-
-
-def remaining(state: State, worker_id: str, now: datetime) -> float:
-    """Seconds until the worker should have run all that it was given."""
-    worker = state.workers[worker_id]
-    total, begun = 0.0, now
-    for job in state.given_to(worker_id):
-        total += state.run_times.expect(job.spec, worker.report.gpu)
-        begun = min(begun, job.record.dispatched_at or now)
-    return max(0.0, total / max(1, worker.report.slots) - (now - begun).total_seconds())
 
 
 def _helpers(state: State, job: Job, chosen: Standing) -> list[Worker]:

@@ -27,6 +27,8 @@ class Policy:
     )  #: plan -> tier; 0 is first
     ageing: float = 120.0  #: a job rises by a tier after waiting so long
     patience: float = 10.0  #: how long a job is passed over for a worker that has its checkpoint in memory
+    patience_share: float = 1.0  #: or this share of its wait before, where that is longer
+    hold_seconds: float = 3.0  #: a job is held behind another only when that should end so soon
     load_seconds: float = 20.0  #: what loading a checkpoint is thought to take
     split_seconds: float = 4.0  #: a shorter run is not worth drawing in parts
     incapable_grace: float = 60.0  #: a queued request waits so long for its last capable worker to come back

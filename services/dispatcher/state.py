@@ -200,14 +200,28 @@ class State:
             self.fleet.drop(worker_id)
             return
         load, slots = self.load(worker), worker.report.slots
-        room = (
-            Room.IDLE if load < slots else Room.HELD if load < slots + worker.report.held_limit else Room.NONE
-        )
+        room = Room.NONE
+        if load < slots + worker.report.held_limit:
+            room = Room.IDLE if load < slots else Room.BUSY
         warm = frozenset(worker.report.loaded)
         for key in self.held.get(worker_id, ()):
             warm = self.jobs[key].need or warm  # the last given job decides
-        standing = Standing(worker_id=worker_id, room=room, catalogue=worker.catalogue, warm=warm)
-        self.fleet.put(standing)
+        self.fleet.put(
+            Standing(
+                worker_id=worker_id,
+                room=room,
+                catalogue=worker.catalogue,
+                warm=warm,
+                ends_at=self._ends_at(worker),
+            )
+        )
+
+    def _ends_at(self, worker: Worker) -> datetime:
+        """When the worker should have run all that it was given; its last report's time where that is nothing."""
+        given = self.given_to(worker.report.worker_id)
+        begun = min((job.record.dispatched_at or worker.seen_at for job in given), default=worker.seen_at)
+        seconds = sum(self.run_times.expect(job.spec, worker.report.gpu) for job in given)
+        return begun + timedelta(seconds=seconds / max(1, worker.report.slots))
 
 
 def _takes_jobs(report: WorkerReported) -> bool:

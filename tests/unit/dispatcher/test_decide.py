@@ -51,8 +51,9 @@ def test_a_newcomer_goes_before_a_user_who_was_just_served(world: World) -> None
     assert world.order() == ["A1", "B1"]
 
 
-def test_a_worker_gets_what_runs_and_one_held_and_no_more(world: World) -> None:
+def test_a_worker_gets_what_runs_and_one_held_and_no_more() -> None:
     """Late binding: the rest stays in the backlog."""
+    world = World(run_seconds=1)
     world.report("w1", slots=1, held_limit=1)
     world.request("A1", "B1", "C1")
     assert world.order() == ["A1", "B1"]
@@ -215,8 +216,9 @@ def test_the_deadline_of_a_job_never_passes_that_of_its_request() -> None:
     assert world.dispatched()[0].deadline_at == request.expires_at
 
 
-def test_a_held_job_has_the_time_of_those_before_it_as_well(world: World) -> None:
+def test_a_held_job_has_the_time_of_those_before_it_as_well() -> None:
     """Its own attempt is no shorter for having waited on the worker."""
+    world = World(run_seconds=1)
     world.report("w1", slots=1, held_limit=1)
     world.request("A1", "B1")
     first, held = world.dispatched()

@@ -23,8 +23,9 @@ def test_f11_a_worker_that_has_the_checkpoint_in_memory_is_preferred(world: Worl
     assert workers_of(world) == {"A1": "w2", "B1": "w1"}
 
 
-def test_a_worker_counts_as_warm_for_what_it_was_just_given(world: World) -> None:
+def test_a_worker_counts_as_warm_for_what_it_was_just_given() -> None:
     """Its report comes later; the next job of the same checkpoint is held behind this one."""
+    world = World(run_seconds=1)
     world.report("w1", checkpoints=BOTH, held_limit=1)
     world.request("A1", checkpoints=("a",))
     world.report("w2", checkpoints=BOTH, strangers=("X1",), held_limit=1)
@@ -32,21 +33,35 @@ def test_a_worker_counts_as_warm_for_what_it_was_just_given(world: World) -> Non
     assert workers_of(world) == {"A1": "w1", "B1": "w1"}
 
 
-def test_an_idle_worker_loads_what_no_warm_worker_will_soon_have_room_for(world: World) -> None:
+def test_a_job_is_held_only_behind_one_that_should_end_soon() -> None:
+    """Until then another user may come, or a worker become free, who should have the place."""
+    world = World(run_seconds=20)
+    world.report("w1", held_limit=1)
+    world.request("A1", "A2")
+    world.wait(20 - world.policy.hold_seconds - 0.1)
+    world.report("w1", held_limit=1)
+    assert world.order() == ["A1"]
+    world.request("B1")
+    world.wait(0.1)
+    world.report("w1", held_limit=1)
+    assert world.order() == ["A1", "B1"]
+
+
+def test_an_idle_worker_loads_what_no_warm_worker_will_soon_have_room_for() -> None:
     """A GPU that stands still helps nobody."""
+    world = World(run_seconds=300)
     world.report("w1", checkpoints=BOTH, loaded=("a",))
     world.request("A1", checkpoints=("a",))
-    world.state.run_times.learn(world.state.jobs["A1"].spec, "", 300)
     world.report("w2", checkpoints=BOTH, loaded=("b",))
     world.request("B1", checkpoints=("a",))
     assert workers_of(world)["B1"] == "w2"
 
 
-def test_a_job_waits_a_moment_for_a_warm_worker_that_will_soon_be_free(world: World) -> None:
+def test_a_job_waits_a_moment_for_a_warm_worker_that_will_soon_be_free() -> None:
     """Loading it elsewhere would take longer; should the moment become ten seconds, it goes elsewhere."""
+    world = World(run_seconds=5)
     world.report("w1", checkpoints=BOTH, loaded=("a",))
     world.request("A1", checkpoints=("a",))
-    world.state.run_times.learn(world.state.jobs["A1"].spec, "", 5)
     world.report("w2", checkpoints=BOTH, loaded=("b",))
     world.request("B1", checkpoints=("a",))
     assert "B1" not in workers_of(world)
@@ -60,8 +75,9 @@ def test_a_job_waits_a_moment_for_a_warm_worker_that_will_soon_be_free(world: Wo
     assert workers_of(world)["B1"] == "w2"
 
 
-def test_a_held_place_is_kept_for_the_checkpoint_that_is_in_memory(world: World) -> None:
+def test_a_held_place_is_kept_for_the_checkpoint_that_is_in_memory() -> None:
     """Another user's job of that checkpoint passes; the one it passed goes anyway after ten seconds."""
+    world = World(run_seconds=1)
     world.report("w1", checkpoints=BOTH, loaded=("a",), held_limit=1)
     world.request("A1", checkpoints=("a",))
     world.request("B1", checkpoints=("b",))
@@ -74,6 +90,34 @@ def test_a_held_place_is_kept_for_the_checkpoint_that_is_in_memory(world: World)
     world.report("w1", checkpoints=BOTH, loaded=("a",), held_limit=1)
     world.tick()
     assert world.order() == ["A1", "C1", "B1"]
+
+
+def test_after_a_long_wait_a_job_is_passed_over_for_as_long_again() -> None:
+    """Ten seconds are nothing to one who has waited for a minute, and each load costs everybody who waits."""
+    world = World(run_seconds=1)
+    world.report("w1", checkpoints=BOTH, loaded=("a",), slots=2, held_limit=0, strangers=("X1", "X2"))
+    world.request("B1", checkpoints=("b",))
+    world.wait(60)
+    world.report("w1", checkpoints=BOTH, loaded=("a",), slots=1, held_limit=1, strangers=("X1",))
+    world.request("C1", checkpoints=("a",))
+    assert world.order() == ["C1"]
+    for second in range(60):
+        assert "B1" not in world.order(), second
+        world.wait(1)
+        world.report("w1", checkpoints=BOTH, loaded=("a",), slots=1, held_limit=2, strangers=("X1",))
+        world.tick()
+    assert world.order() == ["C1", "B1"]
+
+
+def test_a_users_later_job_of_another_checkpoint_need_not_wait_for_the_earlier() -> None:
+    """Only a turn is fair; which of the user's own jobs takes it is what the memory suits."""
+    world = World(run_seconds=300)
+    world.report("w1", checkpoints=BOTH, loaded=("a",), strangers=("X1",))
+    world.report("w2", checkpoints=BOTH, loaded=("b",), strangers=("X2",))
+    world.request("A1", checkpoints=("a",))
+    world.request("A2", checkpoints=("b",))
+    world.report("w2", checkpoints=BOTH, loaded=("b",))
+    assert workers_of(world) == {"A2": "w2"}
 
 
 def test_a_job_that_failed_on_a_worker_waits_for_another_that_is_busy(world: World) -> None:

@@ -73,8 +73,9 @@ def test_a_job_just_dispatched_may_be_missing_from_reports(world: World) -> None
     assert len(world.dispatched()) == 1
 
 
-def test_a_draining_worker_gets_nothing_and_gives_back_what_it_does_not_name(world: World) -> None:
+def test_a_draining_worker_gets_nothing_and_gives_back_what_it_does_not_name() -> None:
     """Its held job moves at its first draining report."""
+    world = World(run_seconds=1)
     world.report("w1", held_limit=1)
     world.request("A1", "B1")
     world.report("w2")

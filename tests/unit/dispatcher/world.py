@@ -81,6 +81,7 @@ class World:
     """A state, a clock, and what was written, in order."""
 
     policy: Policy = Policy()
+    run_seconds: float = 0.0  #: what runs are known to take; 0 = nothing is known of them
     state: State = field(init=False)
     now: datetime = NOON
     written: list[Action] = field(default_factory=list)
@@ -89,6 +90,8 @@ class World:
     def __post_init__(self) -> None:
         self.state = State(policy=self.policy)
         self.state.own({0})
+        if self.run_seconds:
+            self.state.run_times.learn(a_request("X1").job, "", self.run_seconds)
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
