@@ -17,6 +17,7 @@ from typing import Any
 
 from services.chassis import metrics as m
 from services.chassis.clock import Clock, from_millis
+from services.chassis.lease import Lease
 from services.chassis.logs import get_logger
 from services.chassis.outbox import Outbox
 from services.chassis.records import Received, Record
@@ -54,6 +55,8 @@ class Edge:
     #: Set while the stage's state is that of the partitions it owns: Faust lets events flow as soon as it has
     #: partitions, beside what reads the state back.  None = there is no state to wait for.
     gate: asyncio.Event | None = None
+    #: Held while no other process can have the partitions.  None = the partitions are nobody else's.
+    lease: Lease | None = None
     give_up: GiveUp | None = None
     #: Told of every settled record; in order per partition only where ``max_in_flight`` is 1.
     settled: Callable[[Record], None] | None = None
@@ -79,6 +82,8 @@ class Edge:
         """Handle ``record`` to its end: returns once it may be acknowledged."""
         if self.gate is not None:
             await self.gate.wait()
+        if self.lease is not None:
+            await self.lease.held()
         started = self.clock()
         self._count_in_flight(+1)
         self.metrics.observe(m.EVENT_AGE, _seconds(record.appended_at, started), record.topic)

@@ -21,6 +21,7 @@ from faust.transport.drivers import aiokafka as driver
 
 from services.chassis.health import Health
 from services.chassis.kafka import LARGEST_SEND_BYTES
+from services.chassis.lease import Lease
 from services.chassis.logs import get_logger
 from services.chassis.settings import StageSettings
 
@@ -36,11 +37,14 @@ SEND_TIMEOUT_SECONDS = 30.0
 METADATA_SECONDS = 5.0
 
 
-def create_app(stage: str, settings: StageSettings, *, consumes: bool = True) -> faust.App:
+def create_app(
+    stage: str, settings: StageSettings, *, consumes: bool = True, lease: Lease | None = None
+) -> faust.App:
     """The stage's Faust app; its id, and so its consumer group, is prefix + ``stage``.
 
     Args:
         consumes: false for a stage that only produces; the app then starts no consumer.
+        lease: renewed by the consumer's heartbeats.
     """
     session = settings.kafka_session_timeout_seconds
     app = _App(
@@ -71,6 +75,7 @@ def create_app(stage: str, settings: StageSettings, *, consumes: bool = True) ->
     )
     app.fetch_wait_ms = settings.kafka_fetch_wait_ms
     app.producer_only = not consumes
+    app.lease = lease
     return app
 
 
@@ -138,6 +143,36 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = cast(_App, self.app).fetch_wait_ms
         return consumer
 
+    async def on_start(self) -> None:
+        await super().on_start()
+        lease = cast(_App, self.app).lease
+        if lease is not None:
+            keep_lease(cast(AIOKafkaConsumer, self._consumer)._coordinator, lease)
+
+
+def keep_lease(coordinator: Any, lease: Lease) -> None:
+    """Renew ``lease`` by the coordinator's heartbeats, and end the process when it joins anew after losing it.
+
+    Joining anew would first wait until everything in hand is handled, which is another process's by then.
+    """
+    heartbeat, prepare_join = coordinator._do_heartbeat, coordinator._on_join_prepare
+
+    async def renewing_heartbeat() -> bool:
+        asked_at = time.monotonic()
+        is_member: bool = await heartbeat()
+        if is_member:
+            lease.renew(asked_at)
+        return is_member
+
+    async def fenced_join(previous_assignment: Any) -> None:
+        if lease.has_ended() and previous_assignment is not None and previous_assignment.tps:
+            log.error("session_lost", exit_code=WATCHDOG_EXIT)
+            os._exit(WATCHDOG_EXIT)
+        await prepare_join(previous_assignment)
+
+    coordinator._do_heartbeat = renewing_heartbeat
+    coordinator._on_join_prepare = fenced_join
+
 
 class _Consumer(driver.Consumer):
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
@@ -152,6 +187,8 @@ class _Transport(driver.Transport):
 class _App(faust.App):
     #: Milliseconds that the broker may hold an empty fetch.
     fetch_wait_ms: int = 500
+    #: Kept by the consumer's heartbeats.
+    lease: Lease | None = None
 
     def _new_transport(self) -> _Transport:
         return _Transport(self.conf.broker_consumer, self)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
@@ -22,6 +23,7 @@ from services.chassis.edge import Edge
 from services.chassis.faust_app import aiokafka_connection, create_app, start_watchdog
 from services.chassis.follower import Follower
 from services.chassis.health import Health, HealthEndpoint
+from services.chassis.lease import Lease
 from services.chassis.outbox import Outbox
 from services.chassis.positions import Positions
 from services.chassis.read_back import ReadBack
@@ -51,6 +53,7 @@ class Stage:
     metrics: m.Metrics
     health: Health
     positions: Positions
+    lease: Lease
     clock: Clock = system_clock
     read_backs: list[ReadBack] = field(default_factory=list)
     #: Awaited once the app runs (a Discord client, a timer); cancelled before the app stops.
@@ -78,6 +81,7 @@ class Stage:
             prefix=self.settings.topic_prefix,
             gate=self.in_step,
             settled=self.positions.settled,
+            lease=self.lease,
             **edge,
         )
         prefixed = [self.settings.topic_prefix + topic for topic in topics]
@@ -107,6 +111,8 @@ class Stage:
 
     async def assigned(self, partitions: set[Any]) -> None:
         """Faust's signal: the owned partitions are now these, of all topics."""
+        # The group's answer to the join is what began the session.
+        self.lease.renew(time.monotonic())
         self.metrics.count(m.REBALANCES)
         self.metrics.set(m.ASSIGNED_PARTITIONS, len(partitions))
         # Faust's assignor gives one process the same partitions of every topic, so one topic's stand for all.
@@ -118,6 +124,10 @@ class Stage:
             told(owned)
         self.in_step.set()
         self.health.ready()
+
+    def is_owner(self) -> bool:
+        """Whether the state is that of the owned partitions, and no other process can have these."""
+        return self.in_step.is_set() and self.lease.is_held()
 
     async def revoked(self) -> None:
         """Faust's signal, sent when nothing is in hand any more: the partitions are about to change."""
@@ -176,7 +186,8 @@ async def _live(name: str, settings: S, compose: Callable[[Stage, S], Any], cons
 
 
 def _build(name: str, settings: StageSettings, consumes: bool) -> Stage:
-    app = create_app(name, settings, consumes=consumes)
+    lease = Lease(settings.kafka_session_timeout_seconds)
+    app = create_app(name, settings, consumes=consumes, lease=lease)
     metrics = m.Metrics(name)
     codec = open_codec(settings)
     outbox = Outbox(app, codec, metrics, system_clock, stage=name, prefix=settings.topic_prefix)
@@ -190,6 +201,7 @@ def _build(name: str, settings: StageSettings, consumes: bool) -> Stage:
         metrics=metrics,
         health=Health(),
         positions=positions,
+        lease=lease,
         after_stop=[positions.close],
     )
 

@@ -49,8 +49,8 @@ class Dispatcher:
     """Serialises what arrives from its topics and the clock into one line of decisions.
 
     Args:
-        in_step: set while the ledger is read back: one that is half read shows running jobs as queued, which
-            would then run twice.
+        is_owner: whether the ledger is read back, and the partitions can be nobody else's: one that is half read
+            shows running jobs as queued, which would then run twice.
         heard_all: whether everything that the brokers hold of the owned ``completed`` and of ``workers`` is
             handled.
     """
@@ -62,11 +62,11 @@ class Dispatcher:
         clock: Clock,
         policy: Policy,
         *,
-        in_step: asyncio.Event,
+        is_owner: Callable[[], bool],
         heard_all: Callable[[set[int]], Awaitable[bool]],
     ) -> None:
         self._outbox = outbox
-        self._in_step = in_step
+        self._is_owner = is_owner
         self._heard_all = heard_all
         self._metrics = metrics
         self._clock = clock
@@ -95,7 +95,7 @@ class Dispatcher:
         async with self._turn:
             now = self._clock()
             news = self._listen(received, now)
-            if not news or not self._in_step.is_set():
+            if not news or not self._is_owner():
                 return
             try:
                 await self._step(resend(self._state, news), now)
@@ -163,7 +163,7 @@ class Dispatcher:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wanting.wait(), ANNOUNCE_SECONDS)
             self._wanting.clear()
-            if self._in_step.is_set():
+            if self._is_owner():
                 await self._announce()
             await asyncio.sleep(ANNOUNCE_SPACING_SECONDS)
 
@@ -178,7 +178,7 @@ class Dispatcher:
         now, owned = self._clock(), self._state.owned
         self._sure = await self._is_sure(now, owned)
         async with self._turn:
-            if not self._in_step.is_set() or self._state.owned is not owned:
+            if not self._is_owner() or self._state.owned is not owned:
                 return
             try:
                 await self._look(now)

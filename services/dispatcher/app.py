@@ -23,7 +23,7 @@ def compose(stage: Stage, settings: DispatcherSettings) -> None:
         return await workers.all_handled() and await stage.positions.all_handled(COMPLETED, owned)
 
     dispatcher = Dispatcher(
-        stage.outbox, stage.metrics, stage.clock, policy, in_step=stage.in_step, heard_all=heard_all
+        stage.outbox, stage.metrics, stage.clock, policy, is_owner=stage.is_owner, heard_all=heard_all
     )
     stage.consume((MODERATED, COMPLETED, CANCELLATIONS), dispatcher.handle, give_up=dispatcher.give_up)
     workers = stage.follow(

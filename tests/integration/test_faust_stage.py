@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import KafkaError, Message, Producer
 
 from services.chassis.clock import system_clock
+from services.chassis.faust_app import WATCHDOG_EXIT
 from services.contracts.codec import decode, encode
 from services.contracts.events import JobProgressed, Phase, RequestModerated
 from services.contracts.topics import DEAD_LETTERS, MODERATED, PROGRESS, REQUESTS
@@ -343,3 +344,22 @@ def wait_until_it_says(probe: Probe, words: str) -> None:
         return status == 503 and words in body
 
     eventually(says, 20, failing=lambda: f"{probe.process.get('/readyz')}\n{probe.process.log_tail()}")
+
+
+def test_a_process_that_was_frozen_past_its_session_handles_nothing_that_its_sibling_has_handled(
+    corner: KafkaCorner, make_probe: MakeProbe, tmp_path: Path
+) -> None:
+    """It holds records in its buffers; thawed, it ends itself instead of handling them, to be started again."""
+    gate = tmp_path / "gate"
+    first = make_probe(corner.stage_env(), name="first").ready()
+    blocked = ask(corner, f"wait {gate}")
+    first.wait_for("began", blocked)
+    buffered = [ask(corner, "do", number=number) for number in range(2, 22)]
+    first.process.pause()
+    second = make_probe(corner.stage_env(), name="second").ready()
+    gate.touch()
+    second.wait_for("done", blocked, *buffered, seconds=60)
+    first.process.resume()
+    eventually(lambda: first.process.exit_code() is not None, 30, failing=first.process.log_tail)
+    assert first.process.exit_code() == WATCHDOG_EXIT
+    assert first.steps("began") == [place_of(blocked)]

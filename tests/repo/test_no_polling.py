@@ -14,7 +14,7 @@ ALLOWED = {
     "services/chassis/faust_app.py": "the watchdog's thread, which nothing waits for",
     "services/chassis/follower.py": "before it connects anew after the brokers failed",
     "services/chassis/stage.py": "the heartbeat behind /healthz",
-    "services/dispatcher/agents.py": "the timers that notice silence and expiry, which no event announces, and that space announcements",
+    "services/dispatcher/agents.py": "timers for what no event announces (silence, expiry), and between announcements",
     "services/ingest_bot/agents.py": "the timer that defers a slow answer",
     "services/ingest_bot/adapters/conversation.py": "the timer that defers a slow answer",
     "services/notifier/agents.py": "the sweep that forgets old requests",

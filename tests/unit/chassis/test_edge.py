@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.chassis.edge import Edge, Handler
+from services.chassis.lease import Lease
 from services.chassis.metrics import Metrics
 from services.chassis.records import Received, Record
 from services.chassis.retry import RetryLater, RetryPolicy, SendFailed
@@ -327,3 +329,19 @@ async def test_a_burial_that_fails_for_whatever_reason_is_tried_again(max_in_fli
         await _drained(an_edge(handler, graveyard, max_in_flight=max_in_flight), stream, 1)
     assert (len(graveyard.buried), stream.acked) == (1, [0])
     assert [line["log_level"] for line in logs if line["event"] == "event_unburied"] == ["error"] * 5
+
+
+async def test_no_record_is_handled_while_the_partitions_may_be_anothers() -> None:
+    """A process that was frozen past its session has hundreds of records in hand that its sibling has handled."""
+    handled: list[Received] = []
+    lease = Lease(10)
+
+    async def handler(received: Received) -> None:
+        handled.append(received)
+
+    running = asyncio.create_task(an_edge(handler, lease=lease).run(Stream([Message(0)])))
+    await asyncio.sleep(0)
+    assert handled == []
+    lease.renew(time.monotonic())
+    await running
+    assert len(handled) == 1

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from services.chassis import stage as module
 from services.chassis.health import Health
+from services.chassis.lease import Lease
 from services.chassis.metrics import Metrics
 from services.chassis.positions import Positions
 from services.chassis.settings import StageSettings
@@ -32,6 +33,7 @@ def a_stage(app: Any = None, **parts: Any) -> Stage:
         metrics=Metrics("probe"),
         health=Health(),
         positions=Positions(app, "t-"),
+        lease=Lease(10),
         topics=("requests", "delivered"),
         **parts,
     )

@@ -56,15 +56,14 @@ class Shell:
     def __init__(self) -> None:
         self.now = NOON
         self.sent = Sent()
-        self.in_step = asyncio.Event()
-        self.in_step.set()
+        self.is_owner = True
         self.heard_all = True
         self.dispatcher = Dispatcher(
             self.sent,  # type: ignore[arg-type]  # all that these tests use of an outbox
             Metrics("dispatcher"),
             lambda: self.now,
             Policy(),
-            in_step=self.in_step,
+            is_owner=lambda: self.is_owner,
             heard_all=self._heard_all,
         )
         self.dispatcher.assigned({0})
@@ -120,10 +119,10 @@ async def test_no_tick_decides_by_a_ledger_that_is_half_read() -> None:
     shell = Shell()
     await shell.dispatcher.handle(approved("A1"))
     shell.now += timedelta(hours=1)
-    shell.in_step.clear()
+    shell.is_owner = False
     await shell.dispatcher.tick()
     assert shell.ends() == []
-    shell.in_step.set()
+    shell.is_owner = True
     await shell.dispatcher.tick()
     assert [event.request_id for event in shell.ends()] == ["A1"]
 
@@ -132,7 +131,7 @@ async def test_nothing_is_dispatched_by_a_ledger_that_is_half_read() -> None:
     """A report brings room, but the job that it would get may be running elsewhere."""
     shell = Shell()
     await shell.dispatcher.handle(approved("A1"))
-    shell.in_step.clear()
+    shell.is_owner = False
     await shell.report()
     assert shell.dispatched() == []
 
