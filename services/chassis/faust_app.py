@@ -32,6 +32,8 @@ WATCHDOG_EXIT = 70
 #: Must outlast the slowest event that an edge holds, since a rebalance waits for it.
 REBALANCE_TIMEOUT_SECONDS = 60.0
 SEND_TIMEOUT_SECONDS = 30.0
+#: A member hears by its heartbeat that another has left and that it is to take over: for so long nobody does.
+HEARTBEAT_SECONDS = 0.3
 #: A broker that has just come up knows no topic, and an assignment made by what it says gives nobody anything.
 #: aiokafka makes another one as soon as it hears of the topics, which Faust's 5 minutes would let it wait for.
 METADATA_SECONDS = 5.0
@@ -52,7 +54,7 @@ def create_app(
         broker=[f"aiokafka://{server.strip()}" for server in settings.kafka_bootstrap_servers.split(",")],
         broker_credentials=_credentials(settings),
         broker_session_timeout=session,
-        broker_heartbeat_interval=session / 5,
+        broker_heartbeat_interval=min(session / 5, HEARTBEAT_SECONDS),
         broker_rebalance_timeout=REBALANCE_TIMEOUT_SECONDS,
         broker_commit_interval=1.0,
         broker_check_crcs=False,  # librdkafka's embedded broker writes control records without one; TCP checks too

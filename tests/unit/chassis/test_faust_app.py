@@ -78,3 +78,9 @@ async def test_several_brokers_and_credentials_reach_plain_clients_too() -> None
     assert connection["sasl_mechanism"] == "PLAIN"
     assert connection["sasl_plain_username"] == "ann"
     assert connection["sasl_plain_password"] == "hush"
+
+
+def test_a_member_hears_within_a_third_of_a_second_that_another_has_left(app: faust.App) -> None:
+    """It takes over what that one had; a fifth of the session, as Faust would have it, is two seconds of standstill."""
+    assert app.conf.broker_heartbeat_interval <= 0.3
+    assert app.conf.broker_heartbeat_interval < app.conf.broker_session_timeout / 3
