@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import io
 import json
+import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -36,6 +39,9 @@ from services.notifier.ports import (
 PROGRESS_SECONDS = 5.0
 #: For 10 MiB on a slow line.
 FINAL_SECONDS = 90.0
+#: For the answer once a request is sent, and for each part of it to be taken: a connection whose far end is gone is
+#: left alone after so long, and the call is made again on another.
+ANSWER_SECONDS = 15.0
 #: Above what the pool of Discord's front servers keeps idle connections for, they close them.
 KEEP_ALIVE_SECONDS = 60.0
 _TOO_LARGE = 40005
@@ -60,10 +66,22 @@ class _Failure(Exception):
 class DiscordMessenger:
     """One connection pool for a process's life; enter it before use."""
 
-    def __init__(self, token: Secret, api_base_url: str = "") -> None:
+    def __init__(
+        self,
+        token: Secret,
+        api_base_url: str = "",
+        *,
+        progress_seconds: float = PROGRESS_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
         self._token = token
-        self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
-        self._progress = self._session(PROGRESS_SECONDS)
+        self._answer_seconds = answer_seconds
+        self._connector = aiohttp.TCPConnector(
+            limit=0,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            socket_factory=partial(open_socket, silence=answer_seconds),
+        )
+        self._progress = self._session(progress_seconds)
         self._final = self._session(FINAL_SECONDS)
         if api_base_url:
             Route.BASE = api_base_url.rstrip("/")  # the one place where discord.py takes it from
@@ -127,10 +145,22 @@ class DiscordMessenger:
         return aiohttp.ClientSession(
             connector=self._connector,
             connector_owner=False,
-            timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=5.0),
+            timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=5.0, sock_read=self._answer_seconds),
             headers={"User-Agent": _USER_AGENT},
             raise_for_status=_raise_failure,
         )
+
+
+def open_socket(address: aiohttp.AddrInfoType, silence: float) -> socket.socket:
+    """A socket for one connection to ``address``, which ends after some ``silence`` seconds without its far end."""
+    family, kind, protocol, *_ = address
+    opened = socket.socket(family, kind, protocol)
+    if sys.platform == "linux":
+        # An upload that gets stuck waits for no answer yet, and an idle connection for nothing.
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(silence * 1000))
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, int(silence)))
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, int(silence / 3)))
+    return opened
 
 
 async def _send(
