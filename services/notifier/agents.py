@@ -12,6 +12,7 @@ from services.chassis.clock import Clock
 from services.chassis.logs import get_logger
 from services.chassis.outbox import Outbox
 from services.chassis.records import Received, Record
+from services.chassis.retry import RetryLater
 from services.contracts.envelope import CORRELATION_ID
 from services.contracts.errors import ErrorCode
 from services.contracts.events import (
@@ -23,7 +24,7 @@ from services.contracts.events import (
     Verdict,
 )
 from services.notifier import decide, wording
-from services.notifier.conversation import Conversation, Timers
+from services.notifier.conversation import Conversation, Shown, Timers
 from services.notifier.decide import Final, Receipt
 from services.notifier.delivered import DeliveredRequests
 from services.notifier.delivery import Delivery
@@ -110,7 +111,12 @@ class Notifier:
     async def revoked(self) -> None:
         """Before partitions go to others, whose final edits must be the last, progress edits end."""
         await self._end_progress()
-        self._conversations.clear()
+        # Most rebalances bring the same partitions back.
+        self._conversations = {
+            request_id: conversation.renewed()
+            for request_id, conversation in self._conversations.items()
+            if conversation.doubt.seconds_left() > 0.0
+        }
 
     async def stop(self) -> None:
         """Begin no progress edit any more and wait for those under way; final messages go on."""
@@ -158,19 +164,19 @@ class Notifier:
             age = (now - record.appended_at).total_seconds()
             self._conversation(event.request_id, event.reply_to.token_expires_at).take(event, age)
 
-    async def _show(self, event: JobProgressed) -> float:
+    async def _show(self, event: JobProgressed) -> Shown:
         """Edit the message to show progress; a failure is counted and forgotten, since newer progress follows."""
         text = wording.progress(event, self._notes_of(event.request_id))
         message = Message(content=text, cancels=event.request_id)
         try:
             await self._messenger.edit_original(event.reply_to, message)
         except DiscordBusy as busy:
-            return busy.after_seconds
+            return Shown(answered=not busy.may_land, pause=busy.after_seconds)
         except InteractionOver:
-            return math.inf
+            return Shown(answered=True, pause=math.inf)
         except MessengerError:
-            return 0.0
-        return 0.0
+            return Shown(answered=True)
+        return Shown(answered=True)
 
     async def _tell_if_possible(self, final: Final) -> Receipt:
         """As `Delivery.deliver`, but what Discord refuses for good is a receipt that says so.
@@ -198,8 +204,21 @@ class Notifier:
                 return
             await conversation.close()
             if conversation.receipt is None:
+                conversation.repeats = conversation.doubt.seconds_left() > 0.0
                 conversation.receipt = await tell(final)
+                conversation.doubt.answered()
+            if conversation.repeats:
+                await self._repeat(conversation, conversation.receipt)
             await self._record(conversation.receipt, received)
+
+    async def _repeat(self, conversation: Conversation, receipt: Receipt) -> None:
+        """Give the message its last word again once no progress edit can land over it any more; see `doubt`."""
+        left = conversation.doubt.seconds_left()
+        if left > 0.0:
+            why = "A progress edit was not answered; the final one is repeated once it can not land."
+            raise RetryLater(why, left)
+        await self._delivery.repeat(receipt)
+        conversation.repeats = False
 
     async def _record(self, receipt: Receipt, received: Received) -> None:
         event = decide.delivered(receipt, self._clock())

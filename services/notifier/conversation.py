@@ -9,15 +9,24 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from services.contracts.events import JobProgressed
 from services.notifier import decide
 from services.notifier.decide import Receipt
+from services.notifier.doubt import Doubt
 from services.notifier.policy import Policy
 
-#: Shows progress; returns for how many seconds to leave the message alone, if for more than the usual spacing.
-Show = Callable[[JobProgressed], Awaitable[float]]
+
+class Shown(NamedTuple):
+    """What came of a progress edit."""
+
+    answered: bool | None = None  #: False = it may still land; none = nothing was sent
+    pause: float = 0.0  #: seconds to leave the message alone, if for more than the usual spacing
+
+
+#: Shows progress.
+Show = Callable[[JobProgressed], Awaitable[Shown]]
 
 
 class Handle(Protocol):
@@ -42,7 +51,7 @@ class Conversation:
 
     __slots__ = (
         "_closed", "_editing", "_expires_at", "_latest", "_next_edit", "_parts", "_policy", "_show", "_timer",
-        "_timers", "receipt", "turn",
+        "_timers", "doubt", "receipt", "repeats", "turn",
     )  # fmt: skip
 
     def __init__(self, show: Show, timers: Timers, policy: Policy, expires_at: datetime) -> None:
@@ -60,6 +69,10 @@ class Conversation:
         self.turn = asyncio.Lock()
         #: What the user was told at last, while ``delivered`` is not written yet.
         self.receipt: Receipt | None = None
+        #: About this message's progress edits.
+        self.doubt = Doubt(timers.time, policy.settling)
+        #: Whether the final edit was begun in doubt, so that it has to be repeated after it.
+        self.repeats = False
 
     def take(self, progress: JobProgressed, age: float) -> None:
         """Let news be shown when the message is due; ``age`` is the news's, in seconds.  Returns at once."""
@@ -77,6 +90,12 @@ class Conversation:
             self._timer = None
         if self._editing is not None:
             await asyncio.wait({self._editing})
+
+    def renewed(self) -> Conversation:
+        """The same message's conversation from the start, with what is still in doubt."""
+        new = Conversation(self._show, self._timers, self._policy, self._expires_at)
+        new.doubt = self.doubt
+        return new
 
     def is_over(self, now: datetime) -> bool:
         """Whether its token has expired and no end is being told: there is nothing left to keep."""
@@ -98,11 +117,16 @@ class Conversation:
     async def _edit(self) -> None:
         shown = self._latest
         assert shown is not None
-        pause = 0.0
+        result = Shown(answered=False)
         try:
-            pause = await self._show(shown)
+            result = await self._show(shown)
         finally:
             self._editing = None
-            self._next_edit = self._timers.time() + max(pause, self._policy.edit_spacing)
+            self._note(result)
+            self._next_edit = self._timers.time() + max(result.pause, self._policy.edit_spacing)
             if not self._closed and self._latest is not shown:
                 self._set_timer(0.0)
+
+    def _note(self, result: Shown) -> None:
+        if result.answered is not None:
+            self.doubt.answered() if result.answered else self.doubt.unanswered()

@@ -18,7 +18,7 @@ class CountingMessenger:
 
     async def edit_original(self, reply_to: ReplyTo, message: Message) -> str:
         """See `Messenger`."""
-        call = "edit_progress" if message.files is None else "edit_final"
+        call = "edit_final" if message.is_final else "edit_progress"
         return await self._counted(call, self._inner.edit_original(reply_to, message))
 
     async def post_to_channel(self, reply_to: ReplyTo, message: Message, nonce: str) -> str:

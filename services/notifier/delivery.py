@@ -30,6 +30,7 @@ from services.notifier.ports import (
     InteractionOver,
     Message,
     Messenger,
+    MessengerError,
     OriginalUnknown,
 )
 
@@ -63,6 +64,22 @@ class Delivery:
                 return await self._with_images(final)
         except DiscordBusy as busy:
             raise RetryLater(str(busy), busy.after_seconds) from busy
+
+    async def repeat(self, receipt: Receipt) -> None:
+        """Give a message that was edited to its end its final text once more; its files are there.
+
+        Raises:
+            RetryLater: Discord is away or busy.
+        """
+        if receipt.method is not DeliveryMethod.EDIT:
+            return
+        message = Message(content=receipt.final.text, ends=True)
+        try:
+            await self._messenger.edit_original(receipt.final.reply_to, message)
+        except DiscordBusy as busy:
+            raise RetryLater(str(busy), busy.after_seconds) from busy
+        except MessengerError as error:  # then neither can anything else edit it any more
+            log.info("edit_not_repeated", request_id=receipt.final.request_id, why=str(error))
 
     async def _with_images(self, final: Final) -> Receipt:
         found = await self._found(final)

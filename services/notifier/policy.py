@@ -27,6 +27,8 @@ class Policy:
     #: Before a message's first progress edit: a job that is over by then needs none, and the bot's own first answer
     #: is there by then.
     first_edit_wait: float = 0.5
+    #: For so long after the next answer, an edit that was not answered may still land.
+    settling: float = 5.0
     window: float = (
         48 * 3600.0
     )  #: how far back deliveries are known; older requests are not delivered any more

@@ -26,6 +26,12 @@ class Message:
     #: None = progress: files stay as they are.
     files: tuple[File, ...] | None = None
     cancels: str = ""  #: the request that progress's button takes back; empty = the message keeps what it has
+    ends: bool = False  #: a final text without files loses its button too, and keeps the files that are there
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing shall follow it."""
+        return self.ends or self.files is not None
 
 
 class MessengerError(DistilleryError):
@@ -42,6 +48,11 @@ class DiscordBusy(MessengerError, RetryableError):
     def __init__(self, why: str, status: str, after_seconds: float) -> None:
         super().__init__(why, status)
         self.after_seconds = after_seconds  #: the least wait
+
+    @property
+    def may_land(self) -> bool:
+        """Whether the call may still take effect: neither silence nor a gateway's word for it is Discord's answer."""
+        return self.status != "429"
 
 
 class OriginalUnknown(MessengerError):

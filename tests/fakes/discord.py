@@ -93,5 +93,5 @@ class FakeMessenger:
         shown.content = message.content
         if message.files is not None:
             shown.files = {file.name: file.data for file in files}
-        if message.files is not None or message.cancels:
+        if message.is_final or message.cancels:
             shown.cancels = message.cancels

@@ -82,6 +82,16 @@ async def test_a_progress_edit_leaves_files_alone_and_a_final_one_without_any_re
     assert outside.seen(message_id).files == {}
 
 
+async def test_a_final_text_takes_the_button_away_and_leaves_the_files(outside: Outside) -> None:
+    """What an edit that landed late had put there is gone, and nothing is uploaded again."""
+    reply_to = outside.interact()
+    await outside.messenger.edit_original(reply_to, Message(content="done", files=FILES))
+    await outside.messenger.edit_original(reply_to, Message(content="late", cancels="123"))
+    message_id = await outside.messenger.edit_original(reply_to, Message(content="done", ends=True))
+    seen = outside.seen(message_id)
+    assert (seen.content, seen.cancels, len(seen.files)) == ("done", "", 4)
+
+
 async def test_progress_has_a_button_that_the_end_takes_away(outside: Outside) -> None:
     """While it is there, the request has not ended; progress without one of its own leaves what was there."""
     reply_to = outside.interact()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import socket
+import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,8 +103,7 @@ class DiscordMessenger:
 
     async def edit_original(self, reply_to: ReplyTo, message: Message) -> str:
         """See `Messenger`."""
-        is_final = message.files is not None
-        session = self._final if is_final else self._progress
+        session = self._final if message.is_final else self._progress
         route = Route(
             "PATCH",
             "/webhooks/{webhook_id}/{webhook_token}/messages/@original",
@@ -111,7 +111,9 @@ class DiscordMessenger:
             webhook_token=reply_to.interaction_token,
         )
         with _attached(message) as files:
-            more: dict[str, Any] = {"attachments": files, "view": None} if is_final else {}
+            more: dict[str, Any] = {"view": None} if message.is_final else {}
+            if message.files is not None:
+                more["attachments"] = files
             if message.cancels:  # discord.py's own ``Webhook`` takes no button where there is no gateway
                 more["view"] = _cancel_button(message.cancels)
             body = handle_message_parameters(content=message.content, allowed_mentions=_NOBODY, **more)
@@ -155,6 +157,9 @@ def open_socket(address: aiohttp.AddrInfoType, silence: float) -> socket.socket:
     """A socket for one connection to ``address``, which ends after some ``silence`` seconds without its far end."""
     family, kind, protocol, *_ = address
     opened = socket.socket(family, kind, protocol)
+    # Closed is only what is idle or given up.  By a reset: the kernel would go on for minutes to send what was given
+    # up, and `doubt` counts on nobody doing that.
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     if sys.platform == "linux":
         # An upload that gets stuck waits for no answer yet, and an idle connection for nothing.
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(silence * 1000))

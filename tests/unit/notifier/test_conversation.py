@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from services.contracts.events import JobProgressed, Phase
-from services.notifier.conversation import Conversation
+from services.notifier.conversation import Conversation, Shown
 from services.notifier.policy import Policy
 from tests.harness.waiting import eventually_async
 from tests.unit.notifier.world import NOON, ManualTimers, progressed
@@ -28,12 +28,12 @@ class Screen:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def show(self, event: JobProgressed) -> float:
+    async def show(self, event: JobProgressed) -> Shown:
         """An edit."""
         self.begun += 1
         await self.gate.wait()
         self.shown.append(event.percent)
-        return self.pause
+        return Shown(answered=True, pause=self.pause)
 
 
 @pytest.fixture
