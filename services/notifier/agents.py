@@ -61,7 +61,9 @@ class Notifier:
         messenger: Messenger,
         delivery: Delivery,
         policy: Policy,
+        is_owner: Callable[[], bool],
     ) -> None:
+        self._is_owner = is_owner
         self._outbox = outbox
         self._metrics = metrics
         self._clock = clock
@@ -166,6 +168,8 @@ class Notifier:
 
     async def _show(self, event: JobProgressed) -> Shown:
         """Edit the message to show progress; a failure is counted and forgotten, since newer progress follows."""
+        if not self._is_owner():
+            return Shown()  # another process may have told the end already
         text = wording.progress(event, self._notes_of(event.request_id))
         message = Message(content=text, cancels=event.request_id)
         try:

@@ -30,7 +30,9 @@ async def compose(stage: Stage, settings: NotifierSettings, *, store: ObjectStor
     memory = settings.notifier_image_memory_mib * 1024 * 1024
     delivery = Delivery(messenger, store, stage.clock, policy, memory)
     loop = asyncio.get_running_loop()
-    notifier = Notifier(stage.outbox, stage.metrics, stage.clock, loop, messenger, delivery, policy)
+    notifier = Notifier(
+        stage.outbox, stage.metrics, stage.clock, loop, messenger, delivery, policy, stage.is_owner
+    )
     stage.consume(
         (MODERATED, COMPLETED, PROGRESS),
         notifier.handle,

@@ -11,6 +11,7 @@ import pytest
 from services.chassis.retry import RetryLater, SendFailed
 from services.contracts.errors import ErrorCode
 from services.contracts.events import DeliveryMethod, JobCompleted, Outcome, Phase, Reason
+from services.notifier import wording
 from services.notifier.agents import by_request
 from services.notifier.ports import DiscordBusy, InteractionOver, MessageRefused, OriginalUnknown
 from tests.harness.waiting import eventually_async
@@ -370,3 +371,14 @@ def test_records_are_ordered_by_request_and_foreign_ones_by_user() -> None:
     record = received(completed()).record
     assert by_request(record) == by_request(received(progressed()).record) == REQUEST.encode()
     assert by_request(replace(record, headers={})) == record.key
+
+
+async def test_a_process_whose_partitions_may_be_anothers_shows_no_progress(world: World) -> None:
+    """Thawed after a freeze, it would put "place 1" over the images that its sibling has shown."""
+    world.is_owner = False
+    await world.handle(progressed(Phase.RUNNING, 10))
+    world.timers.advance(1.0)
+    await asyncio.sleep(0)
+    world.is_owner = True
+    await show(world, 20)
+    assert [edit.content for edit in world.discord.edits] == [wording.progress(progressed(Phase.RUNNING, 20))]

@@ -272,6 +272,7 @@ class World:
         self.outbox = FakeOutbox()
         self.metrics = Metrics("notifier")
         self.policy = Policy()
+        self.is_owner = True
         self.notifier = self.start()
 
     def start(self) -> Notifier:
@@ -285,6 +286,7 @@ class World:
             self.messenger,
             delivery,
             self.policy,
+            lambda: self.is_owner,
         )
 
     def restart(self) -> None:
