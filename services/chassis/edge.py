@@ -24,7 +24,7 @@ from services.chassis.records import Received, Record
 from services.chassis.retry import RetryLater, RetryPolicy, wait_before_retry
 from services.contracts.codec import Codec
 from services.contracts.envelope import Envelope
-from services.contracts.errors import UndecodableRecord
+from services.contracts.errors import SchemaRegistryError, UndecodableRecord
 from services.contracts.topics import topic
 
 log = get_logger()
@@ -98,7 +98,7 @@ class Edge:
 
     async def _handle(self, record: Record) -> str:
         try:
-            received = read(record, self.codec)
+            received = await self._read(record)
         except UndecodableRecord as error:
             await self._bury(record, error, attempts=1)
             return "poison"
@@ -114,6 +114,18 @@ class Edge:
                     await self._give_up(received, error)
                     await self._bury(record, error, attempts=attempt)
                     return "dead_lettered"
+                self._say_retry(record, error, attempt, wait)
+                await asyncio.sleep(wait)
+
+    async def _read(self, record: Record) -> Received:
+        """Decode the record; a schema registry that is away is waited for, since the record may be fine."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return read(record, self.codec)
+            except SchemaRegistryError as error:
+                wait = wait_before_retry(RetryLater(str(error)), attempt, self.retries) or 1.0
                 self._say_retry(record, error, attempt, wait)
                 await asyncio.sleep(wait)
 

@@ -7,6 +7,7 @@ for aiokafka's silent death.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 import tempfile
@@ -167,13 +168,21 @@ def keep_lease(coordinator: Any, lease: Lease) -> None:
         return is_member
 
     async def fenced_join(previous_assignment: Any) -> None:
-        if lease.has_ended() and previous_assignment is not None and previous_assignment.tps:
-            log.error("session_lost", exit_code=WATCHDOG_EXIT)
-            os._exit(WATCHDOG_EXIT)
-        await prepare_join(previous_assignment)
+        _end_if_lost(lease, previous_assignment)
+        preparing = asyncio.ensure_future(prepare_join(previous_assignment))
+        # It waits for what is in hand, which waits for the lease: one lost meanwhile never comes back.
+        while not (await asyncio.wait({preparing}, timeout=1.0))[0]:
+            _end_if_lost(lease, previous_assignment)
+        await preparing
 
     coordinator._do_heartbeat = renewing_heartbeat
     coordinator._on_join_prepare = fenced_join
+
+
+def _end_if_lost(lease: Lease, assignment: Any) -> None:
+    if lease.has_ended() and assignment is not None and assignment.tps:
+        log.error("session_lost", exit_code=WATCHDOG_EXIT)
+        os._exit(WATCHDOG_EXIT)
 
 
 class _Consumer(driver.Consumer):

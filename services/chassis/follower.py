@@ -8,7 +8,7 @@ from datetime import datetime
 
 import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from services.chassis.edge import place, read, to_record
 from services.chassis.faust_app import aiokafka_connection
@@ -16,7 +16,7 @@ from services.chassis.logs import get_logger
 from services.chassis.positions import ANSWER_SECONDS
 from services.chassis.records import Received, Record
 from services.contracts.codec import Codec
-from services.contracts.errors import UndecodableRecord
+from services.contracts.errors import SchemaRegistryError, UndecodableRecord
 
 log = get_logger()
 RESTART_SECONDS = 1.0
@@ -50,6 +50,7 @@ class Follower:
         self._poisoned = poisoned
         self._since = since
         self._handled: dict[TopicPartition, int] = {}
+        self._moved = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
 
     async def run(self) -> None:
@@ -57,7 +58,7 @@ class Follower:
         while True:
             try:
                 await self._follow()
-            except (KafkaError, OSError) as error:
+            except (KafkaError, OSError, SchemaRegistryError) as error:
                 log.warning("follower_restarted", topic=self._topic, why=repr(error))
                 await asyncio.sleep(RESTART_SECONDS)
 
@@ -76,21 +77,25 @@ class Follower:
             async for message in consumer:
                 await self._take(to_record(message, self._prefix))
                 self._handled[TopicPartition(message.topic, message.partition)] = message.offset + 1
+                self._moved.set()
         finally:
             self._consumer = None
             await consumer.stop()
 
     async def all_handled(self) -> bool:
-        """Whether every record that the brokers hold now is handled; false also when they do not answer."""
+        """Wait until every record that the brokers hold now is handled; false where that takes too long."""
         consumer = self._consumer
         if consumer is None:
             return False
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 ends = await consumer.end_offsets(list(self._handled))
+                while any(self._handled[tp] < end for tp, end in ends.items()):
+                    self._moved.clear()
+                    await self._moved.wait()
         except (KafkaError, TimeoutError):
             return False
-        return all(self._handled[tp] >= end for tp, end in ends.items())
+        return True
 
     async def _take(self, record: Record) -> None:
         try:
@@ -118,4 +123,7 @@ class Follower:
         await consumer._client.add_topic(
             self._topic
         )  # the public call knows a topic only once it is subscribed
-        return consumer.partitions_for_topic(self._topic) or set()
+        partitions: set[int] | None = consumer.partitions_for_topic(self._topic)
+        if not partitions:  # a broker that has just come up; to follow nothing would be to hear nobody
+            raise UnknownTopicOrPartitionError(self._topic)
+        return partitions

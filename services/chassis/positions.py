@@ -23,27 +23,33 @@ class Positions:
         self._app = app
         self._prefix = prefix
         self._handled: dict[TopicPartition, int] = {}
+        self._moved = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
 
     def settled(self, record: Record) -> None:
         """``record`` was handled, and so was every earlier one of its partition."""
         self._handled[TopicPartition(self._prefix + record.topic, record.partition)] = record.offset + 1
+        self._moved.set()
 
     def clear(self) -> None:
         """The owned partitions are about to change: another process may go on where this one stands."""
         self._handled.clear()
 
     async def all_handled(self, topic: str, partitions: Iterable[int]) -> bool:
-        """Whether every record that the brokers hold now is handled; false also when they do not answer."""
+        """Wait until every record that the brokers hold now is handled; false where that takes too long."""
         tps = [TopicPartition(self._prefix + topic, partition) for partition in partitions]
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 consumer = await self._started()
                 ends = await consumer.end_offsets(tps)
-                unsure = [tp for tp in tps if self._handled.get(tp, 0) < ends[tp]]
-                return all([await self._committed(consumer, tp) >= ends[tp] for tp in unsure])
+                behind = [tp for tp in tps if self._handled.get(tp, 0) < ends[tp]]
+                behind = [tp for tp in behind if await self._committed(consumer, tp) < ends[tp]]
+                while any(self._handled.get(tp, 0) < ends[tp] for tp in behind):
+                    self._moved.clear()
+                    await self._moved.wait()
         except (KafkaError, TimeoutError):
             return False
+        return True
 
     async def close(self) -> None:
         """Let the connection go."""

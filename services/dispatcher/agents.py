@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
-from itertools import islice
 
 from services.chassis import metrics as m
 from services.chassis import records
@@ -39,7 +38,7 @@ from services.dispatcher.watch import tick
 
 log = get_logger()
 
-#: Users told in one second how they stand; the rest are told in the next ones, the first in the queue first.
+#: Users told in one second how they stand; the rest are told in the next ones.
 NEWS_AT_ONCE = 100
 ANNOUNCE_SECONDS = 1.0
 ANNOUNCE_SPACING_SECONDS = 0.1
@@ -250,6 +249,8 @@ class Dispatcher:
 
     async def _perform(self, actions: Iterable[Action], now: datetime) -> None:
         for action in actions:
+            if not self._is_owner():  # frozen in the middle of a turn, it would go on from where it was
+                raise SendFailed("The partitions may be another dispatcher's, so nothing is written.")
             match action:
                 case Record(record=record, partition=partition):
                     request_id = record.request.request_id
@@ -271,12 +272,14 @@ class Dispatcher:
         self._causes.pop(key, None)
 
     def _news(self) -> list[Outlook]:
-        """What waiting users should hear, the first in the queue first."""
+        """What waiting users should hear: those who heard nothing yet first, then those who heard longest ago."""
         now = self._clock()
         waiting = {look.job.key: look for look in outlooks(self._state, now)}
         self._told = {key: told for key, told in self._told.items() if key in waiting}
-        news = (look for key, look in waiting.items() if differs(look, self._told.get(key)))
-        return list(islice(news, NEWS_AT_ONCE))
+        heard = {key: number for number, key in enumerate(self._told)}
+        news = [look for key, look in waiting.items() if differs(look, self._told.get(key))]
+        news.sort(key=lambda look: heard.get(look.job.key, -1))
+        return news[:NEWS_AT_ONCE]
 
     async def _tell(self, news: list[Outlook]) -> None:
         """Send progress side by side; losing it is harmless, since the next look tells it again."""
@@ -288,7 +291,8 @@ class Dispatcher:
             if isinstance(outcome, BaseException):
                 log.warning("place_untold", why=str(outcome))
             else:
-                self._told[look.job.key] = look
+                self._told.pop(look.job.key, None)
+                self._told[look.job.key] = look  # the last in the order of who heard when
 
     def _measure(self, now: datetime) -> None:
         state = self._state

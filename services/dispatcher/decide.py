@@ -61,8 +61,13 @@ def is_impossible(state: State, job: Job, now: datetime) -> bool:
 
     With no worker at all it waits: they may all be on their way.
     """
-    there = [w for w in state.workers.values() if state.is_live(w, now) or is_starting(state, w, now)]
-    return bool(there) and not any(w.can_run(job) for w in there)
+    is_anybody_there = False
+    for worker in state.workers.values():
+        if state.is_live(worker, now) or is_starting(state, worker, now):
+            if worker.can_run(job):
+                return False
+            is_anybody_there = True
+    return is_anybody_there
 
 
 def is_starting(state: State, worker: Worker, now: datetime) -> bool:
@@ -114,7 +119,10 @@ def complete(state: State, event: JobCompleted, now: datetime) -> list[Action]:
 
 
 def _part_done(state: State, whole: Job, job: Job, event: JobCompleted, now: datetime) -> list[Action]:
-    """Keep what the part drew, whichever attempt drew it; the last part ends the request."""
+    """Keep what the part drew, whichever attempt drew it; the last part ends the request.
+
+    Of the last part nothing is kept before the end is told: a crash between would leave nobody to tell it.
+    """
     record = replace(
         job.record,
         state=JobState.FINISHED,
@@ -122,10 +130,9 @@ def _part_done(state: State, whole: Job, job: Job, event: JobCompleted, now: dat
         images=event.images,
         gpu_seconds=event.gpu_seconds,
     )
-    actions: list[Action] = [Record(record=record, partition=job.partition)]
     others = [part for part in state.parts_of(whole) if part.key != job.key]
     if any(part.key in state.jobs for part in others):
-        return actions
+        return [Record(record=record, partition=job.partition)]
     parts = sorted([*(part.record for part in others), record], key=lambda part: part.part)
     success = replace(
         ending(whole, Outcome.SUCCEEDED, None, now),
@@ -133,7 +140,7 @@ def _part_done(state: State, whole: Job, job: Job, event: JobCompleted, now: dat
         gpu_seconds=sum(part.gpu_seconds for part in parts),
         parts=whole.record.parts,
     )
-    return [*actions, Complete(event=success), finished(whole, now)]
+    return [Complete(event=success), finished(whole, now)]
 
 
 def cancel(state: State, event: CancellationRequested, now: datetime) -> list[Action]:

@@ -15,6 +15,8 @@ from services.dispatcher.state import State
 #: An estimate that moved by less, in seconds or as a share, is not worth an edit.
 LEAST_CHANGE_SECONDS = 10.0
 LEAST_CHANGE_SHARE = 0.2
+#: So near the front every place is told.
+NEAR = 5
 STARTING = "A GPU that can draw this is starting."
 NOBODY = "No GPU that can draw this is online at the moment; it waits for one."
 
@@ -47,7 +49,9 @@ def outlooks(state: State, now: datetime) -> Iterator[Outlook]:
 
 def differs(new: Outlook, told: Outlook | None) -> bool:
     """Whether the user should hear of it."""
-    if told is None or (new.place, new.note) != (told.place, told.note):
+    if told is None or new.note != told.note:
+        return True
+    if abs(new.place - told.place) > LEAST_CHANGE_SHARE * told.place or (new.place != told.place <= NEAR):
         return True
     if new.eta_seconds is None or told.eta_seconds is None:
         return new.eta_seconds is not told.eta_seconds

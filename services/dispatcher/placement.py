@@ -18,7 +18,7 @@ from services.dispatcher.job import Job
 from services.dispatcher.state import State, Worker
 
 #: Heads of one set of checkpoints that are looked at: those behind differ only in LoRAs and past failures.
-DEPTH = 4
+DEPTH = 64
 #: Idle workers among which the one whose memory is least wanted is looked for.
 CHOICE = 16
 

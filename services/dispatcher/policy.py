@@ -42,6 +42,11 @@ class Policy:
         """
         return self.report_period * self.reports_missed
 
+    @property
+    def forgotten(self) -> float:
+        """Silence after which a worker is not remembered at all."""
+        return 10 * self.silence
+
     def tier_of(self, plan: str) -> int:
         """The plan's tier; a plan that is not named is in the last."""
         return self.tiers.get(plan, max(self.tiers.values(), default=0))

@@ -17,6 +17,9 @@ from services.dispatcher.fleet import Catalogue, Fleet, Room, Standing
 from services.dispatcher.job import Job, Kind, part_record
 from services.dispatcher.policy import Policy
 
+#: Ended dispatch ids kept, to know what a report that is older still names; far more than workers hold.
+REMEMBERED = 20_000
+
 
 @dataclass(slots=True, kw_only=True)
 class Worker:
@@ -46,6 +49,8 @@ class State:
     run_times: RunTimes = field(default_factory=RunTimes)
     held: dict[str, dict[str, None]] = field(default_factory=dict)  #: worker id -> keys of its jobs, in order
     passed: dict[str, datetime] = field(default_factory=dict)  #: when a job was first passed over, by key
+    quiet: set[str] = field(default_factory=set)  #: workers that have not been heard for too long
+    over: dict[str, None] = field(default_factory=dict)  #: the last dispatch ids that ended, oldest first
     impossible: dict[Kind, datetime] = field(
         default_factory=dict
     )  #: since when nobody could draw the waiting
@@ -60,6 +65,8 @@ class State:
     def record(self, record: JobRecorded, partition: int) -> None:
         """A ledger record was written (or read back)."""
         job = Job(record=record, partition=partition)
+        old = self.jobs.get(job.key)
+        is_new = old is None or old.record.dispatch_id != record.dispatch_id
         freed = self._take_out(job.key)
         if record.state is JobState.FINISHED:
             self.finished[job.key] = job
@@ -67,10 +74,10 @@ class State:
         else:
             self.finished.pop(job.key, None)
             self.jobs[job.key] = job
-            self._put_in(job)
+            self._put_in(job, is_new=is_new)
         self._refresh(freed)
 
-    def _put_in(self, job: Job) -> None:
+    def _put_in(self, job: Job, *, is_new: bool) -> None:
         record = job.record
         if job.is_split:
             for part in range(1, record.parts + 1):
@@ -79,7 +86,8 @@ class State:
         elif record.state is JobState.DISPATCHED:
             worker_id = record.worker_id or ""
             self.held.setdefault(worker_id, {})[job.key] = None
-            self.backlog.serve(job.user_id)
+            if is_new:  # a record that is written again, of a moved lane for instance, takes no other turn
+                self.backlog.serve(job.user_id)
             self._refresh(worker_id)
         else:
             tier = self.policy.tier_of(record.request.plan)
@@ -113,6 +121,7 @@ class State:
         if known is not None and _is_older(report, seen_at, known):
             return False
         catalogue = self.fleet.catalogue(report.checkpoints, report.loras)
+        self.quiet.discard(report.worker_id)
         self.workers[report.worker_id] = Worker(
             report=report, partition=partition, seen_at=seen_at, catalogue=catalogue
         )
@@ -135,7 +144,12 @@ class State:
         self._refresh(worker_id)
 
     def learn(self, event: JobCompleted) -> None:
-        """A worker drew something: how long that took tells how long the next will."""
+        """An attempt ended: its worker has room, and how long it took tells how long the next will."""
+        if event.dispatch_id is not None:
+            self.over[event.dispatch_id] = None
+            if len(self.over) > REMEMBERED:
+                del self.over[next(iter(self.over))]
+            self._refresh(event.worker_id or "")
         job = self.jobs.get(job_key(event.request_id, event.part))
         if job is None or event.outcome is not Outcome.SUCCEEDED or event.reused or event.gpu_seconds <= 0:
             return
@@ -144,9 +158,14 @@ class State:
 
     def silence(self, now: datetime) -> None:
         """Take those who have not been heard for too long out of the fleet, until they report again."""
-        for standing in list(self.fleet):
-            if not self.is_live(self.workers[standing.worker_id], now):
-                self.fleet.drop(standing.worker_id)
+        for worker_id, worker in list(self.workers.items()):
+            seconds = (now - worker.seen_at).total_seconds()
+            if seconds > self.policy.silence:
+                self.quiet.add(worker_id)
+                self.fleet.drop(worker_id)
+            if seconds > self.policy.forgotten and worker_id not in self.held:
+                self.quiet.discard(worker_id)
+                del self.workers[worker_id]
 
     def is_live(self, worker: Worker, now: datetime) -> bool:
         """Whether the worker reported lately and takes jobs."""
@@ -158,10 +177,15 @@ class State:
         return [self.jobs[key] for key in self.held.get(worker_id, ())]
 
     def load(self, worker: Worker) -> int:
-        """How many jobs the worker has: those given to it, and those of other dispatchers that it reports."""
+        """How many jobs the worker has: those given to it, and others that it says it has.
+
+        These are of other dispatchers, or were taken from it while it still draws them.
+        """
         report = worker.report
-        ours = [j for j in self.given_to(report.worker_id) if j.record.incarnation == report.incarnation]
-        return len(ours) + sum(not self.knows(held.request_id) for held in report.jobs)
+        given = self.given_to(report.worker_id)
+        ours = {j.record.dispatch_id for j in given if j.record.incarnation == report.incarnation}
+        said = {held.dispatch_id for held in report.jobs}
+        return len(ours) + len(said - ours - self.over.keys())
 
     def parts_of(self, job: Job) -> list[Job]:
         """The parts of a split request, finished or not, in their order."""
@@ -196,7 +220,7 @@ class State:
     def _refresh(self, worker_id: str) -> None:
         """Let the fleet know how much room the worker has, and what will be warm on it."""
         worker = self.workers.get(worker_id)
-        if worker is None or worker.partition not in self.owned or not _takes_jobs(worker.report):
+        if worker is None or worker_id in self.quiet or not self._is_ours(worker):
             self.fleet.drop(worker_id)
             return
         load, slots = self.load(worker), worker.report.slots
@@ -215,6 +239,9 @@ class State:
                 ends_at=self._ends_at(worker),
             )
         )
+
+    def _is_ours(self, worker: Worker) -> bool:
+        return worker.partition in self.owned and _takes_jobs(worker.report)
 
     def _ends_at(self, worker: Worker) -> datetime:
         """When the worker should have run all that it was given; its last report's time where that is nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from services.contracts.errors import ErrorCode, error_info
@@ -12,29 +13,33 @@ from services.dispatcher.job import Job, Kind
 from services.dispatcher.state import State
 
 
-def tick(state: State, now: datetime, *, sure: bool) -> list[list[Action]]:
-    """Job by job.
+def tick(state: State, now: datetime, *, sure: bool) -> Iterator[list[Action]]:
+    """Job by job; each step is to be performed before the next is asked for, since it may make that void.
 
     Args:
         now: when the shell asked whether it has heard all.
         sure: whether it had, and has for long enough: only then does silence mean that somebody is lost.
     """
     impossible = _impossible_for_long(state, now) if sure else set()
-    steps: list[list[Action]] = []
-    for job in state.jobs.values():
-        whole = state.jobs.get(job.request_id)
-        if whole is None:  # its request is over, and this part of it was left behind
-            steps.append([Forget(key=job.key, partition=job.partition)])
-        elif job.record.state is JobState.DISPATCHED:
-            if sure and is_lost(state, job, now):
-                steps.append(lost(state, job, now))
-        elif job.record.request.expires_at <= now:
-            steps.append(end(whole, Outcome.EXPIRED, error_info(ErrorCode.EXPIRED), now))
-        elif job.kind in impossible:
-            steps.append(end(whole, Outcome.FAILED, no_worker_has(job), now))
+    for job in list(state.jobs.values()):
+        if state.jobs.get(job.key) is job:  # no earlier step has ended or changed it
+            yield _step(state, job, now, sure=sure, is_impossible=job.kind in impossible)
     kept = timedelta(seconds=state.policy.finished_kept)
-    gone = [job for job in state.finished.values() if job.record.recorded_at + kept < now]
-    return steps + [[Forget(key=job.key, partition=job.partition)] for job in gone]
+    for job in list(state.finished.values()):
+        # The images of a finished part are needed as long as its request is open.
+        if job.record.recorded_at + kept < now and job.request_id not in state.jobs:
+            yield [Forget(key=job.key, partition=job.partition)]
+
+
+def _step(state: State, job: Job, now: datetime, *, sure: bool, is_impossible: bool) -> list[Action]:
+    whole = state.jobs.get(job.request_id)
+    if whole is None:  # its request is over, and this part of it was left behind
+        return [Forget(key=job.key, partition=job.partition)]
+    if job.record.state is JobState.DISPATCHED:
+        return lost(state, job, now) if sure and is_lost(state, job, now) else []
+    if job.record.request.expires_at <= now:
+        return end(whole, Outcome.EXPIRED, error_info(ErrorCode.EXPIRED), now)
+    return end(whole, Outcome.FAILED, no_worker_has(job), now) if is_impossible else []
 
 
 def is_lost(state: State, job: Job, now: datetime) -> bool:

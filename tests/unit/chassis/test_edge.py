@@ -18,6 +18,7 @@ from services.chassis.metrics import Metrics
 from services.chassis.records import Received, Record
 from services.chassis.retry import RetryLater, RetryPolicy, SendFailed
 from services.contracts.codec import Codec, encode
+from services.contracts.errors import SchemaRegistryError
 from services.contracts.events import CancellationRequested
 from tests.harness.waiting import eventually_async
 
@@ -345,3 +346,26 @@ async def test_no_record_is_handled_while_the_partitions_may_be_anothers() -> No
     lease.renew(time.monotonic())
     await running
     assert len(handled) == 1
+
+
+async def test_a_record_is_kept_while_the_schema_registry_is_away() -> None:
+    """It may be fine: an error that escaped the edge would have it acknowledged, and so lost."""
+    seen: list[object] = []
+
+    async def handler(received: Received) -> None:
+        seen.append(received.event)
+
+    class AwayTwice(Codec):
+        away = 2
+
+        def decode(self, *args: Any, **more: Any) -> Any:
+            self.away -= 1
+            if self.away >= 0:
+                raise SchemaRegistryError("The registry does not answer.")
+            return super().decode(*args, **more)
+
+    edge = an_edge(handler)
+    edge.codec = AwayTwice()
+    stream = Stream([Message(0)])
+    await edge.run(stream)
+    assert (len(seen), stream.acked) == (1, [0])

@@ -13,6 +13,7 @@ import pytest
 
 from services.chassis.faust_app import WATCHDOG_EXIT, keep_lease
 from services.chassis.lease import Lease
+from tests.harness.waiting import eventually_async
 
 
 class Clock:
@@ -65,11 +66,14 @@ class Coordinator:
     def __init__(self) -> None:
         self.is_member = True
         self.joined: list[Any] = []
+        self.hold: asyncio.Event | None = None
 
     async def _do_heartbeat(self) -> bool:
         return self.is_member
 
     async def _on_join_prepare(self, previous: Any) -> None:
+        if self.hold is not None:
+            await self.hold.wait()
         self.joined.append(previous)
 
 
@@ -110,3 +114,17 @@ async def test_a_process_that_lost_its_session_ends_instead_of_joining_anew(exit
     assert exits == []
     await coordinator._on_join_prepare(owned)
     assert exits == [WATCHDOG_EXIT]
+
+
+async def test_a_session_lost_while_joining_ends_the_process_as_well(exits: list[int]) -> None:
+    """What is in hand waits for a lease that nobody renews any more, and joining waits for what is in hand."""
+    clock = Clock()
+    coordinator, lease = Coordinator(), Lease(10, clock)
+    coordinator.hold = asyncio.Event()
+    keep_lease(coordinator, lease)
+    lease.renew(1000.0)
+    joining = asyncio.create_task(coordinator._on_join_prepare(SimpleNamespace(tps={"requests/0"})))
+    clock.now = 1011.0
+    await eventually_async(lambda: exits == [WATCHDOG_EXIT])
+    coordinator.hold.set()
+    await joining

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from services.chassis.metrics import Metrics
 from services.chassis.records import Received, Record
+from services.chassis.retry import SendFailed
 from services.contracts.envelope import Envelope
 from services.contracts.errors import EventTooLarge, UndecodableReason, UndecodableRecord
 from services.contracts.events import (
@@ -15,6 +19,7 @@ from services.contracts.events import (
     Event,
     JobCompleted,
     JobDispatched,
+    JobProgressed,
     JobRecorded,
     JobState,
     RequestModerated,
@@ -22,7 +27,7 @@ from services.contracts.events import (
     WorkerReported,
 )
 from services.contracts.topics import MODERATED, WORKERS
-from services.dispatcher.agents import Dispatcher
+from services.dispatcher.agents import NEWS_AT_ONCE, Dispatcher
 from services.dispatcher.policy import Policy
 from tests.harness.waiting import eventually_async
 from tests.unit.dispatcher.world import NOON, a_request
@@ -35,6 +40,7 @@ class Sent:
         self.events: list[Event] = []
         self.buried: list[Record] = []
         self.impossible: set[str] = set()
+        self.before_each: Callable[[], object] = lambda: None
 
     async def send(self, event: Event, cause: Envelope | None, *, partition: int | None = None) -> None:
         """As `Outbox.send`."""
@@ -44,6 +50,7 @@ class Sent:
             ):
                 raise EventTooLarge("JobRecorded", 300_000, 262_144)
         self.events.append(event)
+        self.before_each()
 
     async def dead_letter(self, record: Record, error: Exception, attempts: int) -> None:
         """As `Outbox.dead_letter`."""
@@ -217,3 +224,24 @@ async def test_a_request_that_begins_to_wait_is_announced_at_once() -> None:
         lambda: any(isinstance(e, BacklogReported) and e.queued == 1 for e in shell.sent.events), 0.9
     )
     announcing.cancel()
+
+
+async def test_nothing_more_is_written_once_the_partitions_may_be_anothers() -> None:
+    """A process frozen in the middle of a turn would go on from where it was, over its sibling's decisions."""
+    shell = Shell()
+    await shell.report(slots=3)
+    shell.sent.before_each = lambda: setattr(shell, "is_owner", len(shell.sent.events) < 1)
+    with pytest.raises(SendFailed):
+        await shell.dispatcher.handle(approved("A1"))
+    assert len(shell.sent.events) == 1
+
+
+async def test_everybody_who_waits_hears_how_they_stand_in_the_end() -> None:
+    """Those in front change their place every second, and are not told every time instead of the others."""
+    shell = Shell()
+    for number in range(3 * NEWS_AT_ONCE):
+        await shell.dispatcher.handle(approved(f"{chr(200 + number)}1"))
+    for _ in range(4):
+        await shell.dispatcher.tick()
+    told = {event.request_id for event in shell.sent.events if isinstance(event, JobProgressed)}
+    assert len(told) == 3 * NEWS_AT_ONCE

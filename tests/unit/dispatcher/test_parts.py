@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from services.contracts.errors import ErrorCode, error_info
 from services.contracts.events import Outcome
 from services.dispatcher import decide
-from services.dispatcher.actions import Record
+from services.dispatcher.actions import Complete, Record
 from services.dispatcher.job import part_of
+from services.dispatcher.watch import tick
 from tests.unit.dispatcher.world import World, a_request
 
 
@@ -178,3 +180,50 @@ def test_a_part_has_the_deadline_of_its_own_run(world: World) -> None:
     world.request("A1", images=4)
     limits = {job.deadline_at - job.dispatched_at for job in world.dispatched()}
     assert limits == {timedelta(seconds=3 * world.policy.load_seconds + world.policy.deadline_factor * 20)}
+
+
+def test_a_crash_before_the_end_of_the_last_part_is_told_loses_nothing(split: World) -> None:
+    """Nothing of the last part is kept before: read again, its end ends the request."""
+    split.complete("A1/1", images=("a", "b"))
+    split.complete("A1/2", images=("c",))
+    job = split.state.jobs["A1/3"]
+    event = split.ended("A1/3", images=("d",))
+    (tell, over) = decide.complete(split.state, event, split.now)
+    assert isinstance(tell, Complete)
+    assert isinstance(over, Record)
+    assert split.state.jobs["A1/3"] is job
+    assert decide.complete(split.state, event, split.now) == [tell, over]
+
+
+def test_images_of_a_part_are_kept_as_long_as_its_request_is_open(split: World) -> None:
+    """However long the others take."""
+    split.complete("A1/1", images=("a", "b"))
+    for _ in range(2):
+        split.wait(split.policy.finished_kept)
+        for worker in ("w2", "w3"):
+            split.report(worker)
+        list(tick(split.state, split.now, sure=False))
+    split.complete("A1/2", images=("c",))
+    split.complete("A1/3", images=("d",))
+    assert len(split.ends()[0].images) == 4
+
+
+def test_two_parts_that_are_lost_at_once_end_the_request_once(split: World) -> None:
+    """What a step has made void is not performed."""
+    split.policy = split.state.policy = replace(split.policy, attempts=1)
+    split.wait(split.policy.silence + 1)
+    split.tick()
+    split.report("w9", slots=9)
+    assert len(split.ends()) == 1
+    assert len(split.dispatched()) == 3
+
+
+def test_a_worker_that_still_draws_a_part_of_an_ended_request_gets_nothing(split: World) -> None:
+    """The GPU is not free before its report says so."""
+    for number, worker in enumerate(("w1", "w2", "w3"), start=1):
+        split.report(worker, names=(f"A1/{number}",))
+    split.cancel("A1")
+    split.request("B1")
+    assert "B1" not in split.order()
+    split.report("w1", names=())
+    assert split.order()[-1] == "B1"

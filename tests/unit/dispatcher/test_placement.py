@@ -141,3 +141,13 @@ def test_a_worker_whose_memory_nobody_waits_for_is_taken_first(world: World) -> 
     world.report("w1", checkpoints=("a", "b", "c"), loaded=("b",))
     world.report("w2", checkpoints=("a", "b", "c"), loaded=("c",))
     assert workers_of(world) == {"A1": "w2", "B1": "w1"}
+
+
+def test_heads_that_only_a_busy_worker_can_draw_hold_nobody_up(world: World) -> None:
+    """They need a LoRA that the idle one lacks; the next user of the same checkpoint does not."""
+    world.report("w1", checkpoints=BOTH, loaded=("a",), loras=("x",))
+    world.report("w2", checkpoints=BOTH, loaded=("a",), loras=("y",), strangers=("X1",))
+    for user in "ABCDE":
+        world.request(f"{user}1", checkpoints=("a",), loras=("y",))
+    world.request("F1", checkpoints=("a",))
+    assert workers_of(world) == {"F1": "w1"}

@@ -185,10 +185,54 @@ def test_a_job_whose_lane_moved_before_it_was_read_is_sent_again_over_a_lane_tha
 
 
 def test_f5_a_job_held_far_past_its_deadline_is_taken_away(world: World) -> None:
-    """The worker should have given up; a worker that still reports it is not believed."""
+    """The worker should have given up; another draws it, and it gets nothing while it still reports the job."""
     world.report("w1")
     world.request("A1")
     world.wait(world.policy.job_deadline + world.policy.deadline_grace + 1)
     world.report("w1")
     world.tick()
-    assert world.state.jobs["A1"].record.attempt == 2
+    world.request("B1")
+    assert world.state.jobs["A1"].record.failed_workers == ["w1"]
+    assert world.order() == ["A1"]
+    world.report("w2")
+    assert [(job.request_id, job.worker_id) for job in world.dispatched()][1:] == [("A1", "w2")]
+
+
+def test_a_silent_worker_is_given_nothing_until_it_is_heard_again(world: World) -> None:
+    """What it had is lost, and so would everything be that it is given."""
+    world.report("w1")
+    world.request("A1")
+    world.wait(world.policy.silence + 1)
+    world.tick()
+    world.state.own({0})
+    world.request("B1")
+    assert world.order() == ["A1"]
+    world.report("w1", names=())
+    assert world.order() == ["A1", "A1"]
+
+
+def test_a_worker_that_stays_away_is_not_remembered_for_ever(world: World) -> None:
+    """Machines come and go under ever new names."""
+    world.report("w1")
+    world.wait(world.policy.forgotten + 1)
+    world.tick()
+    assert (world.state.workers, world.state.quiet) == ({}, set())
+
+
+def test_a_job_that_ended_takes_no_room_in_a_report_from_before(world: World) -> None:
+    """The worker's next report comes a moment later; the GPU should not wait for it."""
+    world.report("w1")
+    world.request("A1", "B1")
+    world.report("w1", names=("A1",))
+    world.complete("A1")
+    assert world.order() == ["A1", "B1"]
+
+
+def test_a_record_that_is_written_again_takes_no_other_turn(world: World) -> None:
+    """Cancelling a running job, or sending it over another lane, serves nobody."""
+    world.report("w1")
+    world.request("A1", "A2", "B1", "B2")
+    world.complete("A1")
+    world.cancel("B1")
+    world.complete("B1")
+    assert world.order() == ["A1", "B1", "A2"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from services.contracts.events import (
     CancellationRequested,
@@ -34,6 +35,7 @@ def a_request(
     *,
     at: datetime = NOON,
     checkpoints: tuple[str, ...] = (),
+    loras: tuple[str, ...] = (),
     plan: str = "free",
     images: int = 1,
     bindings: dict[str, list[str]] | None = None,
@@ -64,6 +66,7 @@ def a_request(
             images=images,
             parameters={},
             checkpoints=list(checkpoints),
+            loras=list(loras),
         ),
         plan=plan,
     )
@@ -108,13 +111,24 @@ class World:
         return actions
 
     def request(
-        self, *names: str, checkpoints: tuple[str, ...] = (), plan: str = "free", images: int = 1
+        self,
+        *names: str,
+        checkpoints: tuple[str, ...] = (),
+        loras: tuple[str, ...] = (),
+        plan: str = "free",
+        images: int = 1,
     ) -> None:
         """Approved requests arrive, in this order; their images may be drawn in parts."""
         bindings = {"batch_size": ["5.batch_size"]}
         for name in names:
             request = a_request(
-                name, at=self.now, checkpoints=checkpoints, plan=plan, images=images, bindings=bindings
+                name,
+                at=self.now,
+                checkpoints=checkpoints,
+                loras=loras,
+                plan=plan,
+                images=images,
+                bindings=bindings,
             )
             self.perform(decide.admit(self.state, request, 0, self.now, sure=True))
             self.fill()
@@ -133,6 +147,7 @@ class World:
         lanes: tuple[int, ...] = (7,),
         strangers: tuple[str, ...] = (),
         loaded: tuple[str, ...] = (),
+        loras: tuple[str, ...] = (),
     ) -> None:
         """``worker`` reports; ``names`` are the requests it says it holds, by default what it was given.
 
@@ -154,6 +169,7 @@ class World:
             draining=draining,
             checkpoints=list(checkpoints),
             loaded=list(loaded),
+            loras=list(loras),
         )
         self.wait(0.001)  # a report that is as old as a dispatch says nothing of it
         self.state.reported(event, partition, self.now)
@@ -170,7 +186,7 @@ class World:
         self.state.left(worker, partition, self.now)
         self.fill()
 
-    def complete(
+    def ended(
         self,
         name: str,
         *,
@@ -179,10 +195,10 @@ class World:
         final: bool | None = None,
         seconds: float = 0.0,
         images: tuple[str, ...] = (),
-    ) -> None:
-        """The worker that has ``name`` says how it went; ``A1/2`` is the second part of a split request."""
+    ) -> JobCompleted:
+        """What the worker that has ``name`` says; ``A1/2`` is the second part of a split request."""
         record = self.state.jobs[name].record if name in self.state.jobs else self.state.finished[name].record
-        event = JobCompleted(
+        return JobCompleted(
             request_id=record.request.request_id,
             part=record.part,
             parts=record.parts,
@@ -199,6 +215,10 @@ class World:
             command_string=name,
             error=error,
         )
+
+    def complete(self, name: str, **how: Any) -> None:
+        """The worker that has ``name`` says how it went; as `ended`."""
+        event = self.ended(name, **how)
         self.state.learn(event)
         self.perform(decide.complete(self.state, event, self.now))
         self.fill()
