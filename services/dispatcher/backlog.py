@@ -85,7 +85,9 @@ class Backlog:
             turn = self._turn if job.user_id == self._last_served else self._turn - 0.5
             line = self._lines[place] = _Line(turn=turn)
         if first:
-            line.turn = min(line.turn, self._turn - 1)  # the turn that failed was none: before those who come now
+            line.turn = min(
+                line.turn, self._turn - 1
+            )  # the turn that failed was none: before those who come now
             line.jobs = {job.key: job, **line.jobs}
         else:
             line.jobs[job.key] = job

@@ -121,6 +121,15 @@ class Fleet:
         """Whether any worker that stands so may have ``need`` in memory."""
         return any((room, file) in self._warm for file in need) if need else self.is_any(room)
 
+    def has(self, need: Need) -> bool:
+        """Whether any worker has ``need`` in memory, or is to load it."""
+        return any(self.is_any_warm(room, need) for room in Room)
+
+    def must_load(self, worker_id: str, need: Need) -> bool:
+        """Whether the worker has other checkpoints in memory than these."""
+        standing = self._standings.get(worker_id)
+        return standing is not None and bool(standing.warm) and not need <= standing.warm
+
     def count_warm(self, room: Room, need: Need) -> int:
         """How many workers that stand so have ``need`` in memory, at most."""
         return min((len(self._warm.get((room, file), ())) for file in need), default=self.count(room))

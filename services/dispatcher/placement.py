@@ -19,6 +19,8 @@ from services.dispatcher.state import State, Worker
 
 #: Heads of one set of checkpoints that are looked at: those behind differ only in LoRAs and past failures.
 DEPTH = 64
+#: Jobs that any user may have at work before what others may need is spared for it.
+LEAST_SPREAD = 4
 #: Idle workers among which the one whose memory is least wanted is looked for.
 CHOICE = 16
 
@@ -46,7 +48,7 @@ def place(state: State, now: datetime) -> Placement | None:
             if placement is not None:
                 look.pass_over()
                 return placement
-            if not job.spec.loras and not job.record.failed_workers:
+            if not look.is_anybody_idle and not job.spec.loras and not job.record.failed_workers:
                 break  # those behind it would be told the same
     if state.fleet.is_any(Room.IDLE):
         look.pass_over()
@@ -75,14 +77,15 @@ class _Look:
         state.fleet.ripen(now, timedelta(seconds=state.policy.hold_seconds))
         self._state = state
         self._now = now
+        self._may_displace = len(state.loading) < max(1.0, state.policy.loading_share * len(state.fleet))
         self._impatient_since = now - timedelta(seconds=state.policy.patience)
-        self._is_anybody_idle = state.fleet.is_any(Room.IDLE)
+        self.is_anybody_idle = state.fleet.is_any(Room.IDLE)
         self._wanted: frozenset[str] | None = None
         self._held_back: list[str] = []
 
     def is_hopeless(self, need: Need, key: str) -> bool:
         """Whether only patience could place the job: nobody is idle, and nobody with room has its checkpoint."""
-        if self._is_anybody_idle or self._is_impatient(key) or self._state.fleet.is_any_warm(Room.HELD, need):
+        if self.is_anybody_idle or self._displaces(key) or self._state.fleet.is_any_warm(Room.HELD, need):
             return False
         self._held_back.append(key)
         return True
@@ -112,25 +115,29 @@ class _Look:
             return next((s for s in found if s.worker_id not in shunned), None)
 
         warm_held = first(fleet.warm(Room.HELD, job.need, job.spec))
-        if self._is_anybody_idle:
+        if self.is_anybody_idle:
             if (warm_idle := first(fleet.warm(Room.IDLE, job.need, job.spec))) is not None:
                 return warm_idle
             if (cold_idle := self._cold_idle(job, shunned)) is not None:
                 return cold_idle
-        if warm_held is None and self._is_impatient(job.key):
+        if warm_held is None and self._displaces(job.key):
             return first(fleet.able(Room.HELD, job.spec))
         return warm_held
 
     def _cold_idle(self, job: Job, shunned: set[str]) -> Standing | None:
         """An idle worker to load the checkpoint on, unless one that has it should be free before that is done."""
-        impatient = self._is_impatient(job.key)
-        if not impatient and self._is_soon_warm(job):
+        if not self._is_impatient(job.key) and (self._is_widespread(job) or self._is_soon_warm(job)):
             return None
         able = (s for s in self._state.fleet.able(Room.IDLE, job.spec) if s.worker_id not in shunned)
         choice = list(islice(able, CHOICE))
         # One whose memory another user's next job needs is left to that, but not by the impatient.
         free = next((s for s in choice if not s.warm & self._all_wanted()), None)
-        return free or (choice[0] if impatient and choice else None)
+        return free or (choice[0] if choice and self._displaces(job.key) else None)
+
+    def _is_widespread(self, job: Job) -> bool:
+        """Whether its user has so many workers that what others may need is not unloaded for one more."""
+        most = max(LEAST_SPREAD, self._state.policy.spread_share * len(self._state.fleet))
+        return self._state.at_work.get(job.user_id, 0) >= most and self._state.fleet.has(job.need)
 
     def _is_soon_warm(self, job: Job) -> bool:
         """Whether enough workers with the checkpoint should have room before it could be loaded elsewhere."""
@@ -142,6 +149,10 @@ class _Look:
         limit = self._now + timedelta(seconds=min(policy.load_seconds, policy.patience))
         warm = (standing for room in rooms for standing in fleet.warm(room, job.need, job.spec))
         return sum(standing.ends_at <= limit for standing in warm) >= ahead
+
+    def _displaces(self, key: str) -> bool:
+        """Whether the job may turn out what others wait for: it is impatient, and few workers load already."""
+        return self._may_displace and self._is_impatient(key)
 
     def _is_impatient(self, key: str) -> bool:
         """Whether the job has been passed over for long enough, by the clock and by its wait before."""

@@ -28,6 +28,10 @@ class Policy:
     ageing: float = 120.0  #: a job rises by a tier after waiting so long
     patience: float = 10.0  #: how long a job is passed over for a worker that has its checkpoint in memory
     patience_share: float = 1.0  #: or this share of its wait before, where that is longer
+    loading_share: float = (
+        0.03  #: of the workers, how many may load at a time so that others wait for what they had
+    )
+    spread_share: float = 0.25  #: a user with so many of the workers waits for a warm one although one idles
     hold_seconds: float = 3.0  #: a job is held behind another only when that should end so soon
     load_seconds: float = 20.0  #: what loading a checkpoint is thought to take
     split_seconds: float = 4.0  #: a shorter run is not worth drawing in parts

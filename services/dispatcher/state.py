@@ -51,9 +51,12 @@ class State:
     passed: dict[str, datetime] = field(default_factory=dict)  #: when a job was first passed over, by key
     quiet: set[str] = field(default_factory=set)  #: workers that have not been heard for too long
     over: dict[str, None] = field(default_factory=dict)  #: the last dispatch ids that ended, oldest first
-    impossible: dict[Kind, datetime] = field(
-        default_factory=dict
-    )  #: since when nobody could draw the waiting
+    loading: set[str] = field(
+        default_factory=set
+    )  #: keys of jobs whose worker had other checkpoints in memory
+    at_work: dict[str, int] = field(default_factory=dict)  #: user id -> how many of their jobs workers have
+    #: Since when nobody could draw what waits.
+    impossible: dict[Kind, datetime] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.backlog.ageing = timedelta(seconds=self.policy.ageing)
@@ -85,6 +88,9 @@ class State:
                     self.record(part_record(record, part), job.partition)
         elif record.state is JobState.DISPATCHED:
             worker_id = record.worker_id or ""
+            if self.fleet.must_load(worker_id, job.need):
+                self.loading.add(job.key)
+            self.at_work[job.user_id] = self.at_work.get(job.user_id, 0) + 1
             self.held.setdefault(worker_id, {})[job.key] = None
             if is_new:  # a record that is written again, of a moved lane for instance, takes no other turn
                 self.backlog.serve(job.user_id)
@@ -201,8 +207,12 @@ class State:
         job = self.jobs.pop(key, None)
         self.backlog.remove(key)
         self.passed.pop(key, None)
+        self.loading.discard(key)
         if job is None or job.record.state is not JobState.DISPATCHED:
             return ""
+        self.at_work[job.user_id] -= 1
+        if not self.at_work[job.user_id]:
+            del self.at_work[job.user_id]
         worker_id = job.record.worker_id or ""
         del self.held[worker_id][key]
         if not self.held[worker_id]:

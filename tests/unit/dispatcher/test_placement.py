@@ -151,3 +151,46 @@ def test_heads_that_only_a_busy_worker_can_draw_hold_nobody_up(world: World) -> 
         world.request(f"{user}1", checkpoints=("a",), loras=("y",))
     world.request("F1", checkpoints=("a",))
     assert workers_of(world) == {"F1": "w1"}
+
+
+def test_few_workers_at_a_time_turn_out_what_others_wait_for() -> None:
+    """Each load costs everybody who waits; the impatient take turns at it."""
+    world = World(run_seconds=1)
+    three = ("a", "b", "c")
+
+    def report(room: int) -> None:
+        for worker in ("w1", "w2"):
+            strangers = (f"X{worker}",)
+            world.report(worker, checkpoints=three, loaded=("a",), held_limit=room, strangers=strangers)
+
+    report(0)
+    world.request("B1", checkpoints=("b",))
+    world.request("C1", checkpoints=("c",))
+    world.wait(1)
+    world.request("A1", checkpoints=("a",))
+    report(1)
+    assert world.order() == ["A1"]
+    world.wait(world.policy.patience + 1)
+    report(2)
+    world.tick()
+    assert world.order() == ["A1", "B1"]
+    world.complete("B1")
+    world.tick()
+    assert world.order() == ["A1", "B1", "C1"]
+
+
+def test_a_user_with_many_workers_waits_for_a_warm_one_although_another_idles() -> None:
+    """A flood of one user's requests would turn out of memory what everybody else comes back for."""
+    world = World(run_seconds=60)
+    for number in range(6):
+        loaded = ("a",) if number < 4 else ("b",)
+        world.report(f"w{number}", checkpoints=BOTH, loaded=loaded)
+    world.request("A1", "A2", "A3", "A4", "A5", checkpoints=("a",))
+    assert world.order() == ["A1", "A2", "A3", "A4"]
+    world.request("B1", checkpoints=("a",))
+    assert workers_of(world)["B1"] == "w4"
+    world.wait(world.policy.patience)
+    for number in range(6):
+        world.report(f"w{number}", checkpoints=BOTH, loaded=("a",) if number < 5 else ("b",))
+    world.tick()
+    assert workers_of(world)["A5"] == "w5"
