@@ -48,7 +48,7 @@ def place(state: State, now: datetime) -> Placement | None:
             if placement is not None:
                 look.pass_over()
                 return placement
-            if not look.is_anybody_idle and not job.spec.loras and not job.record.failed_workers:
+            if not look.is_special(job):
                 break  # those behind it would be told the same
     if state.fleet.is_any(Room.IDLE):
         look.pass_over()
@@ -79,13 +79,13 @@ class _Look:
         self._now = now
         self._may_displace = len(state.loading) < max(1.0, state.policy.loading_share * len(state.fleet))
         self._impatient_since = now - timedelta(seconds=state.policy.patience)
-        self.is_anybody_idle = state.fleet.is_any(Room.IDLE)
+        self._is_anybody_idle = state.fleet.is_any(Room.IDLE)
         self._wanted: frozenset[str] | None = None
         self._held_back: list[str] = []
 
     def is_hopeless(self, need: Need, key: str) -> bool:
         """Whether only patience could place the job: nobody is idle, and nobody with room has its checkpoint."""
-        if self.is_anybody_idle or self._displaces(key) or self._state.fleet.is_any_warm(Room.HELD, need):
+        if self._is_anybody_idle or self._displaces(key) or self._state.fleet.is_any_warm(Room.HELD, need):
             return False
         self._held_back.append(key)
         return True
@@ -102,6 +102,10 @@ class _Look:
             workers += _helpers(state, job, standing)
         return Placement(job=job, workers=workers)
 
+    def is_special(self, job: Job) -> bool:
+        """Whether the job was refused for what those behind it need not share."""
+        return bool(job.spec.loras or job.record.failed_workers) or self._is_widespread(job)
+
     def pass_over(self) -> None:
         """Those looked at in vain were passed: by one behind them in the order, or by a GPU that stands idle."""
         for key in self._held_back:
@@ -115,7 +119,7 @@ class _Look:
             return next((s for s in found if s.worker_id not in shunned), None)
 
         warm_held = first(fleet.warm(Room.HELD, job.need, job.spec))
-        if self.is_anybody_idle:
+        if self._is_anybody_idle:
             if (warm_idle := first(fleet.warm(Room.IDLE, job.need, job.spec))) is not None:
                 return warm_idle
             if (cold_idle := self._cold_idle(job, shunned)) is not None:
