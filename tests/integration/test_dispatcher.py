@@ -144,16 +144,17 @@ def test_a_job_stays_with_its_worker_while_its_dispatchers_come_and_go(
     chain_kafka: KafkaCorner, start_stage: StartStage
 ) -> None:
     """The worker reports in a partition of one dispatcher, the user belongs to another: nobody calls the job lost."""
-    start_stage("dispatcher", name="dispatcher-1")
+    patience = {"WORKER_REPORT_SECONDS": "1"}  # so a worker may be silent for three
+    start_stage("dispatcher", patience, name="dispatcher-1")
     (request,) = requests_of(1)
     approve(chain_kafka, request)
     reporting = Reporting(chain_kafka, "w1", partition=0)
     reporting.until(lambda: chain_kafka.consume_all("dispatched"))
-    start_stage("dispatcher", name="dispatcher-2")
-    late = start_stage("dispatcher", name="dispatcher-3")
+    start_stage("dispatcher", patience, name="dispatcher-2")
+    late = start_stage("dispatcher", patience, name="dispatcher-3")
     late.pause()
-    reporting.for_seconds(12)  # past the session's end, a rebalance, and every worker's allowed silence
+    reporting.for_seconds(9)  # past the session's end, a rebalance, and every worker's allowed silence
     late.resume()
-    reporting.for_seconds(8)
+    reporting.for_seconds(4)
     jobs = [decode(m.value() or b"", JobDispatched) for m in chain_kafka.consume_all("dispatched")]
     assert [(job.request_id, job.attempt) for job in jobs] == [("A0", 1)]
