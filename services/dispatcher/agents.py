@@ -40,6 +40,7 @@ log = get_logger()
 
 #: Users told in one second how they stand; the rest are told in the next ones.
 NEWS_AT_ONCE = 100
+TICK_SECONDS = 1.0
 ANNOUNCE_SECONDS = 1.0
 ANNOUNCE_SPACING_SECONDS = 0.1
 
@@ -74,6 +75,7 @@ class Dispatcher:
         self._causes: dict[str, Envelope] = {}  # request id -> the envelope whose trace its events continue
         self._id = str(uuid.uuid4())
         self._wanting = asyncio.Event()  # somebody began to wait
+        self._abandoned = asyncio.Event()  # a worker gave jobs up
         self._told: dict[str, Outlook] = {}  # by the ledger's key
         self._deaf_at: datetime = clock()  # when it was last unsure of having heard everything
         self._sure = False
@@ -94,6 +96,8 @@ class Dispatcher:
         async with self._turn:
             now = self._clock()
             news = self._listen(received, now)
+            if any(job.abandoned for job in self._state.given_to(news)):
+                self._abandoned.set()
             if not news or not self._is_owner():
                 return
             try:
@@ -151,9 +155,14 @@ class Dispatcher:
             log.warning("poison_unburied", why=str(failure))
 
     async def tick_forever(self) -> None:
-        """Let time pass: once a second, silent workers, expired requests and places in the queue are looked at."""
+        """Let time pass: once a second, silent workers, expired requests and places in the queue are looked at.
+
+        At once when a worker left or started anew with jobs: somebody else is to have them.
+        """
         while True:
-            await asyncio.sleep(1.0)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._abandoned.wait(), TICK_SECONDS)
+            self._abandoned.clear()
             await self.tick()
 
     async def announce_forever(self) -> None:

@@ -92,7 +92,11 @@ class Shell:
         )
         await self.dispatcher.heard(self._received(event, worker.encode()))
 
-    def _received(self, event: Event, key: bytes) -> Received:
+    async def leave(self, worker: str) -> None:
+        """``worker`` writes its tombstone."""
+        await self.dispatcher.heard(self._received(None, worker.encode()))
+
+    def _received(self, event: Event | None, key: bytes) -> Received:
         record = replace(poison(0), key=key, appended_at=self.now)
         return Received(event=event, envelope=Envelope.from_headers({}, fallback_id="w"), record=record)
 
@@ -245,3 +249,17 @@ async def test_everybody_who_waits_hears_how_they_stand_in_the_end() -> None:
         await shell.dispatcher.tick()
     told = {event.request_id for event in shell.sent.events if isinstance(event, JobProgressed)}
     assert len(told) == 3 * NEWS_AT_ONCE
+
+
+async def test_the_jobs_of_a_worker_that_left_are_given_to_another_without_waiting_for_the_clock() -> None:
+    """A worker that is stopped hands over within a moment."""
+    shell = Shell()
+    await shell.report("w1")
+    await shell.dispatcher.handle(approved("A1"))
+    await shell.report("w2")
+    shell.now += timedelta(milliseconds=10)
+    ticking = asyncio.create_task(shell.dispatcher.tick_forever())
+    await asyncio.sleep(0)
+    await shell.leave("w1")
+    await eventually_async(lambda: shell.dispatched() == ["A1", "A1"], 0.9)
+    ticking.cancel()
