@@ -21,6 +21,8 @@ from services.dispatcher.state import State, Worker
 DEPTH = 64
 #: Jobs that any user may have at work before what others may need is spared for it.
 LEAST_SPREAD = 4
+#: And however large the fleet is: a user with so many GPUs at once hardly waits.
+MOST_SPREAD = 50
 #: Idle workers among which the one whose memory is least wanted is looked for.
 CHOICE = 16
 
@@ -140,7 +142,8 @@ class _Look:
 
     def _is_widespread(self, job: Job) -> bool:
         """Whether its user has so many workers that what others may need is not unloaded for one more."""
-        most = max(LEAST_SPREAD, self._state.policy.spread_share * len(self._state.fleet))
+        share = self._state.policy.spread_share * len(self._state.fleet)
+        most = min(max(LEAST_SPREAD, share), MOST_SPREAD)
         return self._state.at_work.get(job.user_id, 0) >= most and self._state.fleet.has(job.need)
 
     def _is_soon_warm(self, job: Job) -> bool:

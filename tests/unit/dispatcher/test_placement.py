@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.contracts.errors import ErrorCode, error_info
+from services.dispatcher.policy import Policy
 from tests.unit.dispatcher.world import World
 
 WORKER_LOST = error_info(ErrorCode.WORKER_LOST)
@@ -194,3 +195,13 @@ def test_a_user_with_many_workers_waits_for_a_warm_one_although_another_idles() 
         world.report(f"w{number}", checkpoints=BOTH, loaded=("a",) if number < 5 else ("b",))
     world.tick()
     assert workers_of(world)["A5"] == "w5"
+
+
+def test_in_a_large_fleet_fifty_workers_are_many_for_one_user() -> None:
+    """A quarter of a thousand would be enough to turn everything out of memory."""
+    world = World(policy=Policy(spread_share=1.0, queued_per_user=100), run_seconds=300)
+    for number in range(52):
+        loaded = ("a",) if number < 50 else ("b",)
+        world.report(f"w{number}", checkpoints=BOTH, loaded=loaded)
+    world.request(*(f"A{number}" for number in range(52)), checkpoints=("a",))
+    assert len(world.order()) == 50
