@@ -70,7 +70,6 @@ class Dispatcher:
         self._heard_all = heard_all
         self._metrics = metrics
         self._clock = clock
-        self._policy = policy
         self._state = State(policy=policy)
         self._causes: dict[str, Envelope] = {}  # request id -> the envelope whose trace its events continue
         self._id = str(uuid.uuid4())
@@ -86,7 +85,7 @@ class Dispatcher:
         """The agent's handler."""
         async with self._turn:
             now = self._clock()
-            await self._perform(self._react(received, now), now)
+            await self._perform(self._react(received, now))
             await self._fill(now)
             if len(self._state.backlog):
                 self._wanting.set()
@@ -118,7 +117,7 @@ class Dispatcher:
             record = decide.new_record(event.request, now)
             job = Job(record=record, partition=received.record.partition)
             failure = error_info(ErrorCode.INTERNAL_ERROR)
-            await self._perform(decide.end(job, Outcome.FAILED, failure, now), now)
+            await self._perform(decide.end(job, Outcome.FAILED, failure, now))
 
     def apply(self, received: Received) -> None:
         """Fold one record of the ledger (see `ReadBack`)."""
@@ -200,7 +199,7 @@ class Dispatcher:
         """Whether all has been heard for as long as a worker may be silent: after an outage they too come back late."""
         if not await self._heard_all(owned):
             self._deaf_at = self._clock()
-        return (now - self._deaf_at).total_seconds() > self._policy.silence
+        return (now - self._deaf_at).total_seconds() > self._state.policy.silence
 
     async def _look(self, now: datetime) -> None:
         self._state.silence(now)
@@ -240,7 +239,7 @@ class Dispatcher:
         done = 0
         try:
             for action in actions:
-                await self._perform([action], now)
+                await self._perform([action])
                 done += 1
         except (PermanentError, ValueError) as error:
             await self._abandon(actions[done].request_id, error, now)
@@ -252,11 +251,11 @@ class Dispatcher:
             return
         try:
             failure = error_info(ErrorCode.INTERNAL_ERROR)
-            await self._perform(decide.end(job, Outcome.FAILED, failure, now), now)
+            await self._perform(decide.end(job, Outcome.FAILED, failure, now))
         except (PermanentError, ValueError):  # not even its end can be written: no event of it ever will
             self._forget(request_id)
 
-    async def _perform(self, actions: Iterable[Action], now: datetime) -> None:
+    async def _perform(self, actions: Iterable[Action]) -> None:
         for action in actions:
             if not self._is_owner():  # frozen in the middle of a turn, it would go on from where it was
                 raise SendFailed("The partitions may be another dispatcher's, so nothing is written.")

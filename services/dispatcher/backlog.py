@@ -57,9 +57,8 @@ class Backlog:
     _waiting: dict[str, Waiting] = field(default_factory=dict)
     _lines: dict[tuple[int, str], _Line] = field(default_factory=dict)
     _groups: dict[Need, SortedList[Entry]] = field(default_factory=dict)  #: heads by what they need
-    _order: SortedList[tuple[Entry, Need]] = field(
-        default_factory=SortedList
-    )  #: each group by its first head
+    #: Each group by its first head.
+    _order: SortedList[tuple[Entry, Need]] = field(default_factory=SortedList)
     _by_need: dict[Need, int] = field(default_factory=dict)
     _by_user: dict[str, int] = field(default_factory=dict)
     _tiers: set[int] = field(default_factory=set)
@@ -70,9 +69,6 @@ class Backlog:
 
     def __len__(self) -> int:
         return len(self._waiting)
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._waiting
 
     def __iter__(self) -> Iterator[Waiting]:
         return iter(self._waiting.values())
@@ -85,9 +81,8 @@ class Backlog:
             turn = self._turn if job.user_id == self._last_served else self._turn - 0.5
             line = self._lines[place] = _Line(turn=turn)
         if first:
-            line.turn = min(
-                line.turn, self._turn - 1
-            )  # the turn that failed was none: before those who come now
+            # The turn that failed was none: before those who come now.
+            line.turn = min(line.turn, self._turn - 1)
             line.jobs = {job.key: job, **line.jobs}
         else:
             line.jobs[job.key] = job
@@ -136,10 +131,6 @@ class Backlog:
     def groups(self) -> Iterator[tuple[Need, SortedList[Entry]]]:
         """The heads of all lines by what they need, the group with the first of all first."""
         return ((need, self._groups[need]) for _, need in self._order)
-
-    def of(self, key: str) -> Waiting:
-        """A job that waits."""
-        return self._waiting[key]
 
     def count_of_user(self, user_id: str) -> int:
         """How many jobs of the user wait."""

@@ -72,8 +72,8 @@ def is_impossible(state: State, job: Job, now: datetime) -> bool:
 
 def is_starting(state: State, worker: Worker, now: datetime) -> bool:
     """Whether the worker reports itself, but its ComfyUI does not answer yet."""
-    silent = (now - worker.seen_at).total_seconds() > state.policy.silence
-    return not silent and not worker.report.draining and worker.report.slots == 0
+    report = worker.report
+    return not state.is_silent(worker, now) and not report.draining and report.slots == 0
 
 
 def no_worker_has(job: Job) -> ErrorInfo:

@@ -41,6 +41,6 @@ class RunTimes:
         per_image = next((seconds for seconds in seen if seconds is not None), PRIOR_SECONDS)
         return per_image * max(1, job.images)
 
-    def knows(self, job: JobSpec, gpu: str = "") -> bool:
+    def knows(self, job: JobSpec) -> bool:
         """Whether a run of its workflow was ever seen."""
         return (job.workflow,) in self._per_image

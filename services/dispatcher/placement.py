@@ -37,8 +37,8 @@ class Placement:
 
 def place(state: State, now: datetime) -> Placement | None:
     """The next placement, or none while no waiting job fits a worker with room."""
-    look = _Look(state, now)
-    if not len(state.backlog) or not state.fleet.has_room():
+    look = _look(state, now) if len(state.backlog) else None
+    if look is None:
         return None
     state.backlog.age(now)
     for need, heads in state.backlog.groups():
@@ -59,8 +59,8 @@ def place(state: State, now: datetime) -> Placement | None:
 
 def place_at_once(state: State, job: Job, now: datetime) -> Placement | None:
     """Where a job goes that has just come, when nobody waits before it."""
-    look = _Look(state, now)
-    if len(state.backlog) or not state.fleet.has_room():
+    look = None if len(state.backlog) else _look(state, now)
+    if look is None:
         return None
     placement = look.place(job, alone=True)
     look.pass_over()
@@ -72,11 +72,16 @@ def capable(state: State, job: Job, now: datetime) -> list[Worker]:
     return [w for w in state.workers.values() if w.can_run(job) and state.is_live(w, now)]
 
 
+def _look(state: State, now: datetime) -> _Look | None:
+    """A look at those who have room by now; none where nobody has."""
+    state.fleet.ripen(now, timedelta(seconds=state.policy.hold_seconds))
+    return _Look(state, now) if state.fleet.has_room() else None
+
+
 class _Look:
     """One look for a placement; what several jobs ask is found out once."""
 
     def __init__(self, state: State, now: datetime) -> None:
-        state.fleet.ripen(now, timedelta(seconds=state.policy.hold_seconds))
         self._state = state
         self._now = now
         self._may_displace = len(state.loading) < max(1.0, state.policy.loading_share * len(state.fleet))

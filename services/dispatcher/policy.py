@@ -12,9 +12,8 @@ class Policy:
     """What the dispatcher decides by; all times in seconds."""
 
     report_period: float = 2.0  #: how often a worker reports
-    reports_missed: int = (
-        3  #: a worker silent for so many periods is lost, and so is a job it does not report
-    )
+    #: A worker silent for so many periods is lost, and so is a job that it does not report.
+    reports_missed: int = 3
     attempts: int = 3  #: dispatches of one request, the first included
     job_deadline: float = 360.0  #: a worker gives an attempt up after so long at most
     least_deadline: float = 120.0  #: and not before, however short its kind's runs were
@@ -22,15 +21,13 @@ class Policy:
     deadline_grace: float = 30.0  #: past its deadline a job that is still reported is taken from the worker
     finished_kept: float = 900.0  #: how long a redelivered request is still known to be over
     queued_per_user: int = 30  #: requests of one user that may wait
-    tiers: Mapping[str, int] = field(
-        default_factory=lambda: MappingProxyType({})
-    )  #: plan -> tier; 0 is first
+    #: Plan -> tier; 0 is first.
+    tiers: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     ageing: float = 120.0  #: a job rises by a tier after waiting so long
     patience: float = 10.0  #: how long a job is passed over for a worker that has its checkpoint in memory
     patience_share: float = 1.0  #: or this share of its wait before, where that is longer
-    loading_share: float = (
-        0.03  #: of the workers, how many may load at a time so that others wait for what they had
-    )
+    #: Of the workers, how many may load at a time so that others wait for what they had.
+    loading_share: float = 0.03
     spread_share: float = 0.25  #: a user with so many of the workers waits for a warm one although one idles
     hold_seconds: float = 3.0  #: a job is held behind another only when that should end so soon
     load_seconds: float = 20.0  #: what loading a checkpoint is thought to take

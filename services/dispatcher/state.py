@@ -51,9 +51,8 @@ class State:
     passed: dict[str, datetime] = field(default_factory=dict)  #: when a job was first passed over, by key
     quiet: set[str] = field(default_factory=set)  #: workers that have not been heard for too long
     over: dict[str, None] = field(default_factory=dict)  #: the last dispatch ids that ended, oldest first
-    loading: set[str] = field(
-        default_factory=set
-    )  #: keys of jobs whose worker had other checkpoints in memory
+    #: Keys of jobs whose worker had other checkpoints in memory.
+    loading: set[str] = field(default_factory=set)
     at_work: dict[str, int] = field(default_factory=dict)  #: user id -> how many of their jobs workers have
     #: Since when nobody could draw what waits.
     impossible: dict[Kind, datetime] = field(default_factory=dict)
@@ -165,18 +164,22 @@ class State:
     def silence(self, now: datetime) -> None:
         """Take those who have not been heard for too long out of the fleet, until they report again."""
         for worker_id, worker in list(self.workers.items()):
+            if not self.is_silent(worker, now):
+                continue
+            self.quiet.add(worker_id)
+            self.fleet.drop(worker_id)
             seconds = (now - worker.seen_at).total_seconds()
-            if seconds > self.policy.silence:
-                self.quiet.add(worker_id)
-                self.fleet.drop(worker_id)
             if seconds > self.policy.forgotten and worker_id not in self.held:
                 self.quiet.discard(worker_id)
                 del self.workers[worker_id]
 
     def is_live(self, worker: Worker, now: datetime) -> bool:
         """Whether the worker reported lately and takes jobs."""
-        silent = (now - worker.seen_at).total_seconds() > self.policy.silence
-        return not silent and _takes_jobs(worker.report)
+        return not self.is_silent(worker, now) and _takes_jobs(worker.report)
+
+    def is_silent(self, worker: Worker, now: datetime) -> bool:
+        """Whether the worker has not been heard for too long."""
+        return (now - worker.seen_at).total_seconds() > self.policy.silence
 
     def given_to(self, worker_id: str) -> list[Job]:
         """The jobs that were dispatched to the worker, to whichever incarnation, and are not over."""

@@ -58,7 +58,7 @@ def is_lost(state: State, job: Job, now: datetime) -> bool:
     worker = state.workers.get(record.worker_id or "")
     if worker is None or worker.report.incarnation != record.incarnation:
         return True
-    return job.absences >= 2 or (now - worker.seen_at).total_seconds() > policy.silence
+    return job.absences >= 2 or state.is_silent(worker, now)
 
 
 def _impossible_for_long(state: State, now: datetime) -> set[Kind]:
