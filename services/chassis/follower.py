@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from services.chassis.edge import place, read, to_record
 from services.chassis.faust_app import aiokafka_connection
 from services.chassis.logs import get_logger
-from services.chassis.positions import ANSWER_SECONDS
+from services.chassis.positions import ANSWER_SECONDS, Handled
 from services.chassis.records import Received, Record
 from services.contracts.codec import Codec
 from services.contracts.errors import SchemaRegistryError, UndecodableRecord
@@ -49,8 +49,7 @@ class Follower:
         self._handle = handle
         self._poisoned = poisoned
         self._since = since
-        self._handled: dict[TopicPartition, int] = {}
-        self._moved = asyncio.Event()
+        self._handled = Handled()
         self._consumer: AIOKafkaConsumer | None = None
 
     async def run(self) -> None:
@@ -76,8 +75,7 @@ class Follower:
             self._consumer = consumer
             async for message in consumer:
                 await self._take(to_record(message, self._prefix))
-                self._handled[TopicPartition(message.topic, message.partition)] = message.offset + 1
-                self._moved.set()
+                self._handled.moved(TopicPartition(message.topic, message.partition), message.offset)
         finally:
             self._consumer = None
             await consumer.stop()
@@ -89,10 +87,7 @@ class Follower:
             return False
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                ends = await consumer.end_offsets(list(self._handled))
-                while any(self._handled[tp] < end for tp, end in ends.items()):
-                    self._moved.clear()
-                    await self._moved.wait()
+                await self._handled.reach(await consumer.end_offsets(list(self._handled.next)))
         except (KafkaError, TimeoutError):
             return False
         return True
@@ -117,12 +112,11 @@ class Follower:
             found = by_time.get(tp)
             # The embedded broker finds nothing by time, and neither does a real one when nothing is newer: read all.
             start = found.offset if found is not None and found.offset >= 0 else begins[tp]
-            consumer.seek(tp, self._handled.setdefault(tp, start))
+            consumer.seek(tp, self._handled.next.setdefault(tp, start))
 
     async def _partitions(self, consumer: AIOKafkaConsumer) -> set[int]:
-        await consumer._client.add_topic(
-            self._topic
-        )  # the public call knows a topic only once it is subscribed
+        # The public call knows a topic only once it is subscribed.
+        await consumer._client.add_topic(self._topic)
         partitions: set[int] | None = consumer.partitions_for_topic(self._topic)
         if not partitions:  # a broker that has just come up; to follow nothing would be to hear nobody
             raise UnknownTopicOrPartitionError(self._topic)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -16,24 +16,41 @@ from services.chassis.records import Record
 ANSWER_SECONDS = 2.0
 
 
+class Handled:
+    """How far each partition is handled, and who waits for it to go on."""
+
+    def __init__(self) -> None:
+        self.next: dict[TopicPartition, int] = {}  #: the offset after the last one that was handled
+        self._moved = asyncio.Event()
+
+    def moved(self, tp: TopicPartition, offset: int) -> None:
+        """The record at ``offset`` was handled, and so was every earlier one of its partition."""
+        self.next[tp] = offset + 1
+        self._moved.set()
+
+    async def reach(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Return once every partition is handled up to its end."""
+        while any(self.next.get(tp, 0) < end for tp, end in ends.items()):
+            self._moved.clear()
+            await self._moved.wait()
+
+
 class Positions:
     """Kept by the edge of one stage; asked by decisions that need all that was written so far."""
 
     def __init__(self, app: faust.App, prefix: str) -> None:
         self._app = app
         self._prefix = prefix
-        self._handled: dict[TopicPartition, int] = {}
-        self._moved = asyncio.Event()
+        self._handled = Handled()
         self._consumer: AIOKafkaConsumer | None = None
 
     def settled(self, record: Record) -> None:
         """``record`` was handled, and so was every earlier one of its partition."""
-        self._handled[TopicPartition(self._prefix + record.topic, record.partition)] = record.offset + 1
-        self._moved.set()
+        self._handled.moved(TopicPartition(self._prefix + record.topic, record.partition), record.offset)
 
     def clear(self) -> None:
         """The owned partitions are about to change: another process may go on where this one stands."""
-        self._handled.clear()
+        self._handled.next.clear()
 
     async def all_handled(self, topic: str, partitions: Iterable[int]) -> bool:
         """Wait until every record that the brokers hold now is handled; false where that takes too long."""
@@ -42,11 +59,9 @@ class Positions:
             async with asyncio.timeout(ANSWER_SECONDS):
                 consumer = await self._started()
                 ends = await consumer.end_offsets(tps)
-                behind = [tp for tp in tps if self._handled.get(tp, 0) < ends[tp]]
-                behind = [tp for tp in behind if await self._committed(consumer, tp) < ends[tp]]
-                while any(self._handled.get(tp, 0) < ends[tp] for tp in behind):
-                    self._moved.clear()
-                    await self._moved.wait()
+                behind = [tp for tp in tps if self._handled.next.get(tp, 0) < ends[tp]]
+                unread = [tp for tp in behind if await self._committed(consumer, tp) < ends[tp]]
+                await self._handled.reach({tp: ends[tp] for tp in unread})
         except (KafkaError, TimeoutError):
             return False
         return True
