@@ -9,12 +9,14 @@ import random
 import time
 from collections import deque
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 
-from services.contracts.events import GenerationRequested, JobSpec, ReplyTo, WorkerReported
+from services.contracts.events import GenerationRequested, WorkerReported
 from services.dispatcher import decide
 from services.dispatcher.actions import Action, Record
 from services.dispatcher.state import State
+from tests.unit.dispatcher.world import NOON, a_request
 
 QUEUED = 10_000
 WORKERS = 1_000
@@ -22,7 +24,6 @@ USERS = 2_000
 CHECKPOINTS = [f"model-{number}" for number in range(86)]
 #: Zipf's weights: the first five take about 70 % of production's requests.
 WEIGHTS = [1 / (rank + 1) ** 1.6 for rank in range(len(CHECKPOINTS))]
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def measure() -> dict[str, float]:
@@ -98,30 +99,6 @@ def _report(number: int, rng: random.Random) -> WorkerReported:
 
 
 def _request(number: int, rng: random.Random) -> GenerationRequested:
-    return GenerationRequested(
-        request_id=str(number),
-        requested_at=NOON,
-        expires_at=NOON + timedelta(hours=1),
-        reply_to=ReplyTo(
-            user_id=f"u{rng.randrange(USERS)}",
-            channel_id="1",
-            application_id="2",
-            interaction_token="",
-            token_expires_at=NOON + timedelta(hours=1),
-        ),
-        command="serve",
-        raw_input="",
-        command_string="",
-        prompt="",
-        negative_prompt="",
-        job=JobSpec(
-            workflow="sdxl",
-            workflow_version="1",
-            graph="{}",
-            bindings={},
-            seed=1,
-            images=1,
-            parameters={},
-            checkpoints=rng.choices(CHECKPOINTS, WEIGHTS),
-        ),
-    )
+    made = a_request(str(number), at=NOON, checkpoints=tuple(rng.choices(CHECKPOINTS, WEIGHTS)))
+    reply_to = replace(made.reply_to, user_id=f"u{rng.randrange(USERS)}")
+    return replace(made, reply_to=reply_to)
